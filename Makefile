@@ -1,0 +1,53 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each makes .venv and installs what is pinned.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-slow soak lint format bench docs lock clean
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# PyTorch goes first and alone: asked for by another package, pip would take a CUDA build of several gigabytes.
+$(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
+	$(PIP) install $(TORCH)
+	$(PIP) install -r requirements/$*.txt
+	$(PIP) install --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/.installed-demo  ## train on digits, make the report, print the figures
+	$(BIN)/genat demo
+
+test: $(VENV)/.installed-dev  ## the default tests (minutes, no network)
+	$(BIN)/python -m pytest -m "not slow and not soak" --cov=genat --cov-report=term:skip-covered --cov-fail-under=90
+
+test-slow: $(VENV)/.installed-dev  ## the slow tests: whole trainings
+	$(BIN)/python -m pytest -m "slow and not soak"
+
+soak: $(VENV)/.installed-dev  ## hours: kills, load, long presets
+	$(BIN)/python -m pytest -m soak
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
+	$(BIN)/python benchmarks/step.py
+
+docs: $(VENV)/.installed-dev  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
+lock: $(VENV)/.installed-dev  ## pin again what pyproject.toml asks for
+	$(BIN)/python requirements/lock.py
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site
