@@ -1,0 +1,402 @@
+"""The one inner loop: training, generation, editing and the attacks of the house all climb a logit here."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from genat.balls import Ball, L2Ball, LinfBall, distance
+
+Detector: TypeAlias = Callable[[Tensor], Tensor]
+"""Any module or function `(N, *) -> (N,)`: a logit, high in distribution."""
+
+Rule: TypeAlias = Literal["steepest", "normalized", "sign", "adam"]
+Box: TypeAlias = tuple[float, float]
+
+UNIT_BOX: Box = (0.0, 1.0)
+_ADAM_BETAS, _ADAM_EPSILON = (0.9, 0.999), 1e-8  # the defaults of Kingma and Ba (2015), which the GAT papers kept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Climb:
+    """What an ascent leaves behind.
+
+    Attributes:
+        points: `(N, *)` where each sample ended.
+        passes: `(N,)` int64, forward and backward passes spent on each sample; with keep="best" the last look at the
+            logit, a forward pass alone, counts as one.
+        path: `(N,)` length of the way walked, in the ball's norm. Divided by steps x step_size it is 1 on a free way
+            and near 0 where an ascent is stuck.
+        logits: `(N,)` at `points` with keep="best", else None: the last step is taken and not looked at again.
+        trajectory: `(T, N, *)` the starts and the points after every step, where asked for, else None.
+    """
+
+    points: Tensor
+    passes: Tensor
+    path: Tensor
+    logits: Tensor | None
+    trajectory: Tensor | None
+
+
+def ascend(
+    detector: Detector,
+    starts: Tensor,
+    *,
+    steps: int,
+    step_size: float | Tensor,
+    ball: Ball = L2Ball(),
+    box: Box | None = UNIT_BOX,
+    rule: Rule = "steepest",
+    descend: bool = False,
+    random_start: bool = False,
+    generator: torch.Generator | None = None,
+    keep: Literal["last", "best"] = "last",
+    stop_at: float | None = None,
+) -> Tensor:
+    r"""Climb the detector's logit from the starts and return where that leads.
+
+    .. math:: x_{k+1} = \Pi_{box}\,\Pi_{ball}\,\bigl(x_k + s\,u(\nabla_x f(x_k))\bigr), \qquad k = 0, \dots, K-1
+
+    with :math:`u` the rule's direction. The ball is centred on the starts. Projecting onto the ball and then onto the
+    box lands in both, because the centre lies in the box and clipping only brings a point nearer to it.
+
+    Guaranteed on return: the points are in ball and box (to rounding), detached, on the starts' device and of their
+    dtype; the detector's gradients, flags and buffers and the starts are untouched; the last step counts. During
+    the climb a module is in eval mode and its parameters are frozen.
+
+    Args:
+        detector: `(N, *) -> (N,)`; sample i's logit must not depend on sample j.
+        starts: `(N, *)` floating point, inside the box.
+        steps: :math:`K \ge 0`; 0 returns the starts (or random starts).
+        step_size: :math:`s > 0` in the input's units, for all samples or `(N,)` one for each. For the ball's own
+            norm it is the distance walked a step; for "adam" it is the learning rate.
+        ball: where ascent may go; `L2Ball()` without a radius is unconstrained.
+        box: lowest and highest value of every entry; (0, 1) for pixels, None for points without bounds.
+        rule: "steepest" is the ball's own direction (normalised for L2, sign for Linf); "normalized" and "sign" name
+            one of the two; "adam" is an Adam step on the points, its state new at every call.
+        descend: go down instead, as in-distribution descent does.
+        random_start: begin at points drawn uniformly from the ball instead of its centre.
+        generator: a CPU generator for the random start; None is for ascents without one.
+        keep: "last" iterate, or the "best" seen, which costs one more forward pass.
+        stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on.
+
+    Returns:
+        `(N, *)`.
+
+    Raises:
+        ValueError: for arguments out of range, starts outside the box, or a detector whose output is not `(N,)`.
+        FloatingPointError: where the climb reached a point that is not finite.
+
+    References:
+        GAT: Generative Adversarial Training for Adversarial Example Detection and Robust Classification (Yin, Kolouri,
+        Rohde, 2020) https://arxiv.org/abs/1905.11475
+        Learning Energy-Based Models With Adversarial Training (Yin, Li, Rohde, 2022) https://arxiv.org/abs/2012.06568
+
+    Example:
+        On a linear logit the optimum over a ball is known: radius times the dual norm of the weights.
+
+        >>> weights = torch.tensor([3.0, 4.0])
+        >>> linear = lambda x: x @ weights
+        >>> ascend(linear, torch.zeros(1, 2), ball=L2Ball(2.0), steps=5, step_size=1.0, box=None)
+        tensor([[1.2000, 1.6000]])
+        >>> ascend(linear, torch.zeros(1, 2), ball=LinfBall(2.0), steps=5, step_size=1.0, box=None)
+        tensor([[2., 2.]])
+    """
+    return climb(
+        detector,
+        starts,
+        steps=steps,
+        step_size=step_size,
+        ball=ball,
+        box=box,
+        rule=rule,
+        descend=descend,
+        random_start=random_start,
+        generator=generator,
+        keep=keep,
+        stop_at=stop_at,
+    ).points
+
+
+def climb(
+    detector: Detector,
+    starts: Tensor,
+    *,
+    steps: int,
+    step_size: float | Tensor,
+    ball: Ball = L2Ball(),
+    box: Box | None = UNIT_BOX,
+    rule: Rule = "steepest",
+    descend: bool = False,
+    random_start: bool = False,
+    generator: torch.Generator | None = None,
+    keep: Literal["last", "best"] = "last",
+    stop_at: float | None = None,
+    trajectory: bool = False,
+) -> Climb:
+    """Do as `ascend` does and return the record of the climb beside its end.
+
+    The arguments are those of `ascend` and one more: `trajectory` keeps every iterate, so that memory grows with the
+    steps.
+
+    Raises:
+        ValueError, FloatingPointError: as `ascend`.
+
+    Example:
+        >>> linear = lambda x: x.sum(1)
+        >>> end = climb(linear, torch.zeros(2, 1), steps=4, step_size=torch.tensor([0.1, 0.5]), stop_at=0.9, box=None)
+        >>> end.points.flatten(), end.passes
+        (tensor([0.4000, 1.0000]), tensor([4, 3]))
+    """
+    sizes = _check(
+        starts=starts,
+        steps=steps,
+        step_size=step_size,
+        box=box,
+        rule=rule,
+        keep=keep,
+        stop_at=stop_at,
+        random_start=random_start,
+        generator=generator,
+    )
+    with frozen(detector), torch.inference_mode(False), torch.enable_grad():
+        centers = starts.detach().clone()
+        points = centers
+        if random_start and generator is not None:
+            points = _clip(ball.random_start(centers, generator=generator), box)
+        state = _Loop(detector, centers, points, ball, box, rule, sizes, -1.0 if descend else 1.0)
+        kept = [points.clone()] if trajectory else None
+        for _ in range(steps):
+            if not state.step(track_best=keep == "best", stop_at=stop_at):
+                break
+            if kept is not None:
+                kept.append(state.points.clone())
+        if not torch.isfinite(state.points).all():
+            raise FloatingPointError("expected finite points, got some that are not: the detector's gradient is not")
+        logits = state.look_back() if keep == "best" else None
+    return Climb(state.points, state.passes, state.path, logits, None if kept is None else torch.stack(kept))
+
+
+@contextmanager
+def frozen(detector: Detector) -> Iterator[None]:
+    """Put a module into eval mode with frozen parameters, and put every flag back on the way out.
+
+    A function that is no module passes through untouched.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 1), nn.Dropout())
+        >>> with frozen(net):
+        ...     print(net.training, net[0].weight.requires_grad)
+        False False
+        >>> net.training, net[0].weight.requires_grad
+        (True, True)
+    """
+    if not isinstance(detector, nn.Module):
+        yield
+        return
+    modules = [(module, module.training) for module in detector.modules()]
+    parameters = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
+    try:
+        detector.eval()
+        for parameter, _ in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modules:
+            module.training = training
+        for parameter, requires_grad in parameters:
+            parameter.requires_grad_(requires_grad)
+
+
+@dataclass
+class _Loop:
+    """The state of a climb; `step` is its only loop body. `active` holds the samples still moving, None for all."""
+
+    detector: Detector
+    centers: Tensor
+    points: Tensor
+    ball: Ball
+    box: Box | None
+    rule: Rule
+    sizes: float | Tensor
+    sign: float
+    passes: Tensor = field(init=False)
+    path: Tensor = field(init=False)
+    active: Tensor | None = None
+    count: int = 0
+    best: tuple[Tensor, Tensor] | None = None
+    moments: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.passes = torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device)
+        self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
+
+    def step(self, *, track_best: bool, stop_at: float | None) -> bool:
+        """Take one step; return False where no sample moves any more."""
+        here = _rows(self.points, self.active)
+        logits, gradient = _value_and_gradient(self.detector, here)
+        self._count_passes()
+        if track_best:
+            self._remember(here, logits)
+        if stop_at is not None:
+            moving = ~(self.sign * logits >= self.sign * stop_at)  # a NaN moves on, to be found at the end
+            self.active = moving.nonzero()[:, 0] if self.active is None else self.active[moving]
+            if len(self.active) == 0:
+                return False
+            here, gradient = here[moving], gradient[moving]
+        self._move(here, self.sign * gradient)
+        return True
+
+    def look_back(self) -> Tensor:
+        """Evaluate the last iterate too, settle on the best and return its logits."""
+        with torch.no_grad():
+            logits = _checked(self.detector(self.points), self.points)
+        self.active = None
+        self._count_passes()
+        self._remember(self.points, logits)
+        assert self.best is not None
+        self.points, logits = self.best
+        return logits
+
+    def _move(self, here: Tensor, uphill: Tensor) -> None:
+        self.count += 1
+        rows = self.active
+        size = self.sizes if isinstance(self.sizes, float) else _rows(self.sizes, rows)
+        moved = here + size * self._direction(uphill)
+        moved = _clip(self.ball.project(moved, _rows(self.centers, rows)), self.box)
+        length = distance(moved, here, self.ball)
+        if rows is None:
+            self.points, self.path = moved, self.path + length
+        else:
+            self.points = self.points.index_copy(0, rows, moved)
+            self.path = self.path.index_add(0, rows, length)
+
+    def _direction(self, uphill: Tensor) -> Tensor:
+        if self.rule == "steepest":
+            return self.ball.direction(uphill)
+        if self.rule == "normalized":
+            return L2Ball().direction(uphill)
+        if self.rule == "sign":
+            return LinfBall().direction(uphill)
+        return self._adam(uphill)
+
+    def _adam(self, uphill: Tensor) -> Tensor:
+        if self.moments is None:
+            self.moments = torch.zeros_like(self.points), torch.zeros_like(self.points)
+        first, second = (_rows(moment, self.active) for moment in self.moments)
+        first = _ADAM_BETAS[0] * first + (1 - _ADAM_BETAS[0]) * uphill
+        second = _ADAM_BETAS[1] * second + (1 - _ADAM_BETAS[1]) * uphill.square()
+        if self.active is None:
+            self.moments = first, second
+        else:
+            self.moments = (
+                self.moments[0].index_copy(0, self.active, first),
+                self.moments[1].index_copy(0, self.active, second),
+            )
+        unbiased = (second / (1 - _ADAM_BETAS[1] ** self.count)).sqrt() + _ADAM_EPSILON
+        return first / (1 - _ADAM_BETAS[0] ** self.count) / unbiased
+
+    def _count_passes(self) -> None:
+        if self.active is None:
+            self.passes = self.passes + 1
+        else:
+            self.passes = self.passes.index_add(0, self.active, torch.ones_like(self.active))
+
+    def _remember(self, here: Tensor, logits: Tensor) -> None:
+        if self.best is None:
+            self.best = here.clone(), logits.clone()
+            return
+        points, record = self.best
+        better = self.sign * logits > self.sign * _rows(record, self.active)
+        if self.active is None:
+            self.best = torch.where(_wide(better, here), here, points), torch.where(better, logits, record)
+        else:
+            rows = self.active[better]
+            self.best = points.index_copy(0, rows, here[better]), record.index_copy(0, rows, logits[better])
+
+
+def _value_and_gradient(detector: Detector, here: Tensor) -> tuple[Tensor, Tensor]:
+    points = here.detach().requires_grad_()
+    logits = _checked(detector(points), points)
+    (gradient,) = torch.autograd.grad(logits.sum(), points)
+    return logits.detach(), gradient
+
+
+def _checked(logits: Tensor, points: Tensor) -> Tensor:
+    if logits.shape != points.shape[:1]:
+        raise ValueError(f"expected the detector to return shape {(len(points),)}, got {tuple(logits.shape)}")
+    return logits
+
+
+def _rows(tensor: Tensor, active: Tensor | None) -> Tensor:
+    return tensor if active is None else tensor[active]
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _clip(points: Tensor, box: Box | None) -> Tensor:
+    return points if box is None else points.clamp(*box)
+
+
+def _check(
+    *,
+    starts: Tensor,
+    steps: int,
+    step_size: float | Tensor,
+    box: Box | None,
+    rule: str,
+    keep: str,
+    stop_at: float | None,
+    random_start: bool,
+    generator: torch.Generator | None,
+) -> float | Tensor:
+    """Refuse what cannot be meant, before any compute; return the step sizes ready to multiply with."""
+    if not starts.is_floating_point() or starts.ndim < 2:
+        raise ValueError(f"expected starts of shape (N, *), floating point, got {tuple(starts.shape)} {starts.dtype}")
+    if steps < 0:
+        raise ValueError(f"expected steps to be at least 0, got {steps}")
+    if rule not in ("steepest", "normalized", "sign", "adam"):
+        raise ValueError(f"expected rule to be 'steepest', 'normalized', 'sign' or 'adam', got {rule!r}")
+    if keep not in ("last", "best"):
+        raise ValueError(f"expected keep to be 'last' or 'best', got {keep!r}")
+    if stop_at is not None and not math.isfinite(stop_at):
+        raise ValueError(f"expected stop_at to be None or a finite logit, got {stop_at}")
+    if random_start != (generator is not None):
+        raise ValueError(
+            "expected random_start and generator together, got "
+            + ("random_start without a generator" if random_start else "a generator without random_start")
+        )
+    _check_range(starts, box)
+    return _check_sizes(starts, step_size)
+
+
+def _check_sizes(starts: Tensor, step_size: float | Tensor) -> float | Tensor:
+    if isinstance(step_size, Tensor):
+        if step_size.shape != starts.shape[:1]:
+            raise ValueError(f"expected step_size of shape {(len(starts),)}, got {tuple(step_size.shape)}")
+        if not (torch.isfinite(step_size) & (step_size > 0)).all():
+            raise ValueError("expected every step_size to be positive and finite, got one that is not")
+        return _wide(step_size.to(starts), starts)
+    if not (step_size > 0 and math.isfinite(step_size)):
+        raise ValueError(f"expected step_size to be positive and finite, got {step_size}")
+    return float(step_size)
+
+
+def _check_range(starts: Tensor, box: Box | None) -> None:
+    if box is not None and not box[0] < box[1]:
+        raise ValueError(f"expected box to be (low, high) with low < high, got {box}")
+    if starts.numel() == 0:
+        return
+    low, high = torch.stack(starts.detach().aminmax()).tolist()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("expected starts to be finite, got values that are not")
+    # the box in the starts' own precision, which is where clipping to it ends
+    floor, ceiling = (low, high) if box is None else starts.new_tensor(box).tolist()
+    if low < floor or high > ceiling:
+        raise ValueError(f"expected starts inside the box {box}, got values from {low:.6g} to {high:.6g}")

@@ -1,0 +1,154 @@
+"""From a configuration to the objects it names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from genat import networks, sources
+from genat.config import AugmentConfig, Config, DataConfig, OutsideConfig
+from genat.recipe import OptimizerFactory, adam, sgd
+from genat.sources import Images, Source
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The target's images, parted.
+
+    Attributes:
+        train: what the detector learns from.
+        validation: held out of training for thresholds and calibration.
+        others: images of the classes that were left out, None where all are kept.
+    """
+
+    train: Images
+    validation: Images
+    others: Images | None
+
+
+def data(config: Config) -> Data:
+    """Read the target, keep its classes and hold out the validation images.
+
+    Raises:
+        ValueError: where the data cannot be read, or a class is not there.
+        FileNotFoundError: where the data is not installed.
+    """
+    everything = read(config.data)
+    kept, others = everything, None
+    if config.data.classes is not None:
+        kept, others = everything.only(config.data.classes), everything.without(config.data.classes)
+    train, validation = kept.split(config.data.validation, config.seed)
+    return Data(train, validation, others)
+
+
+def official_test(config: Config) -> Images | None:
+    """Return the data set's own test images of the target's classes, None where the data has no such part."""
+    if config.data.kind not in ("digits", "fashion-mnist"):
+        return None
+    images = read(config.data, split="test")
+    return images if config.data.classes is None else images.only(config.data.classes)
+
+
+def read(
+    config: DataConfig | OutsideConfig,
+    *,
+    split: Split | None = None,
+    size: tuple[int, int] | int | None = None,
+    mode: Literal["auto", "L", "RGB"] = "auto",
+) -> Images:
+    """Read the images that a part of the configuration names.
+
+    Args:
+        config: the target's part, whose own size and mode hold, or one of the outside's.
+        split: another than the configured one.
+        size: of the images of an outside part; None keeps their own.
+        mode: of the images of an outside part.
+    """
+    if isinstance(config, DataConfig):
+        size, mode = config.size, config.mode
+    part = split or config.split
+    if config.kind == "digits":
+        return sources.digits("test" if part == "test" else "train")
+    if config.kind == "fashion-mnist":
+        return sources.fashion_mnist("test" if part == "test" else "train", root=config.path)
+    path = config.path or ""
+    if config.kind == "folder":
+        return sources.image_folder(path, size=size, mode=mode)
+    if config.kind == "parquet":
+        return sources.parquet(path, image=config.image, label=config.label, size=size, mode=mode)
+    return sources.hugging_face(path, split=part, image=config.image, label=config.label, size=size, mode=mode)
+
+
+def outside(config: Config, data: Data) -> Source:
+    """Return where ascents start from: the mixture of the configured parts, in the target's shape.
+
+    Raises:
+        ValueError: where a part's images have another shape, or cannot be read.
+    """
+    parts = [_part(part, data) for part in config.outside]
+    for part, source in zip(config.outside, parts, strict=True):
+        if source.shape != data.train.shape:
+            raise ValueError(f"expected outside {part.kind} of shape {data.train.shape}, got {source.shape}")
+    if len(parts) == 1:
+        return parts[0]
+    return sources.Mixture(parts, weights=[part.weight for part in config.outside])
+
+
+def _part(part: OutsideConfig, data: Data) -> Source:
+    shape = data.train.shape
+    made: dict[str, Callable[[], Source]] = {
+        "photographs": lambda: sources.Photographs(shape),
+        "dead-leaves": lambda: sources.DeadLeaves(shape),
+        "uniform-noise": lambda: sources.Noise(shape, kind="uniform"),
+        "gaussian-noise": lambda: sources.Noise(shape, kind="gaussian"),
+        "class-gaussians": lambda: sources.ClassGaussians(data.train),
+    }
+    if part.kind in made:
+        return made[part.kind]()
+    if part.kind == "other-classes" and data.others is not None:
+        return data.others
+    return read(part, size=shape[1:], mode="L" if shape[0] == 1 else "RGB")
+
+
+def augmentation(config: AugmentConfig) -> sources.Augment | None:
+    """Return the augmentation of the target's batches, None where nothing is set."""
+    if config == AugmentConfig():
+        return None
+    return sources.Augment(**config.model_dump())
+
+
+def detector(config: Config, shape: tuple[int, ...]) -> nn.Module:
+    """Return the configured network for samples of this shape, its first weights a function of the seed.
+
+    Raises:
+        ValueError: where there is no such network, its options are wrong, or its initial weights do not fit.
+    """
+    network = networks.build(config.network, shape, config.network_options, seed=config.seed)
+    if config.init is not None:
+        networks.init(network, config.init)
+    return network
+
+
+def optimizer(config: Config) -> OptimizerFactory:
+    """Return the maker of the configured optimiser."""
+    part = config.optimizer
+    if part.name == "adam":
+        return adam(part.lr)
+    momentum = 0.9 if part.momentum is None else part.momentum
+    return sgd(part.lr, momentum=momentum, weight_decay=part.weight_decay or 0.0)
+
+
+def device(config: Config) -> torch.device:
+    """Return the configured device; auto takes a GPU where there is one.
+
+    Raises:
+        ValueError: where a GPU is asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise ValueError("device: expected a GPU for cuda, got a machine without one")
+    return torch.device("cuda" if there and config.device != "cpu" else "cpu")

@@ -1,0 +1,43 @@
+"""The way through the house in one command."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from genat import config, report, runs
+from genat.evaluation import protocol
+from genat.progress import TrainingProgress
+
+# What three minutes allow: `genat evaluate` takes more images, and longer attacks. The doubled steps of the convergence
+# check show that the shorter ones had converged.
+_OUTSIDE, _ATTACK_STEPS = 150, 50
+
+
+def demo(
+    folder: Path, *, seed: int = 0, command: str = "genat demo", say: Callable[[str], None] = lambda _: None
+) -> tuple[dict[str, Any], Path]:
+    """Train the digits preset, evaluate it and write the report.
+
+    Args:
+        folder: of the run; an earlier demo there is replaced, anything else is left alone.
+        seed: of the training.
+        command: what a person typed, for the record.
+        say: called with a line as each part begins.
+
+    Returns:
+        The figures of `genat.evaluation.protocol.evaluate`, and the report's path.
+
+    Raises:
+        ValueError: where the folder holds something that is no run.
+    """
+    if folder.exists():
+        if not (folder / runs.CONFIG).is_file():
+            raise ValueError(f"{folder}: expected an earlier demo or nothing, got something else")
+        shutil.rmtree(folder)
+    settings = config.load("digits", [f"seed={seed}"])
+    with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
+        run, fitted = runs.train(settings, folder, callback=progress, say=say)
+    say(f"digest {fitted.digest}")
+    figures = protocol.evaluate(run, n_outside=_OUTSIDE, attack_steps=_ATTACK_STEPS, command=command, say=say)
+    return figures, report.write(run, command=command)

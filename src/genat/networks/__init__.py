@@ -1,0 +1,37 @@
+"""Detectors: the papers' networks and smaller ones, and what makes a detector of anyone's network.
+
+A detector is a module `(N, *) -> (N,)`: a logit, high in distribution. Every builder takes the shape of one sample
+first; pixels come in [0, 1] and are normalised inside.
+"""
+
+from genat.networks.adapt import from_classifier
+from genat.networks.builders import BUILDERS, build
+from genat.networks.convnets import convnet, small_convnet
+from genat.networks.layers import Affine, Normalize, Residual, Select, Standardize, parameter_count
+from genat.networks.mlps import mlp
+from genat.networks.probe import check_detector
+from genat.networks.resnets import resnet, resnet50
+from genat.networks.weights import init
+from genat.networks.wide_resnets import preact_resnet32, wide_resnet, wide_resnet34_10
+
+__all__ = [
+    "BUILDERS",
+    "Affine",
+    "Normalize",
+    "Residual",
+    "Select",
+    "Standardize",
+    "build",
+    "check_detector",
+    "convnet",
+    "from_classifier",
+    "init",
+    "mlp",
+    "parameter_count",
+    "preact_resnet32",
+    "resnet",
+    "resnet50",
+    "small_convnet",
+    "wide_resnet",
+    "wide_resnet34_10",
+]

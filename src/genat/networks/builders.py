@@ -1,0 +1,117 @@
+"""Networks by name, for configurations: the ones of this package, and anyone's function."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genat.networks.adapt import example_of, from_classifier
+from genat.networks.convnets import convnet, small_convnet
+from genat.networks.layers import sample_shape
+from genat.networks.mlps import mlp
+from genat.networks.probe import check_detector, outputs_of, untraced
+from genat.networks.resnets import resnet, resnet50
+from genat.networks.weights import one_line
+from genat.networks.wide_resnets import preact_resnet32, wide_resnet, wide_resnet34_10
+
+BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    builder.__name__: builder
+    for builder in (mlp, convnet, small_convnet, resnet, resnet50, preact_resnet32, wide_resnet, wide_resnet34_10)
+}
+"""The networks of this package by name."""
+
+
+def build(spec: str, shape: tuple[int, ...], options: Mapping[str, object] | None = None, *, seed: int) -> nn.Module:
+    """Build the detector a configuration asks for, its initial weights a function of the seed alone.
+
+    The global random state, from which PyTorch's layers draw their weights, is seeded for the construction and put
+    back afterwards; that of an accelerator is not touched.
+
+    Args:
+        spec: one of `BUILDERS`, or "package.module:function" for a function of your own, `function(shape, **options)`,
+            which returns a detector, or a classifier `(N, *) -> (N, K)` whose logit 0 is then read
+            (`from_classifier`). Modules in the working directory are found after installed ones.
+        shape: of one sample, such as (1, 8, 8) or (2,).
+        options: keyword arguments of the builder; None is none.
+        seed: of the initial weights.
+
+    Returns:
+        A detector `(N, *shape) -> (N,)` on the CPU; one of your own has passed `check_detector`.
+
+    Raises:
+        ValueError: where the name is unknown, the module or the function is not there, the options do not fit, or what
+            comes back is not a module or no detector.
+
+    Example:
+        >>> detector = build("mlp", (2,), {"hidden": [8]}, seed=0)
+        >>> detector(torch.tensor([[0.5, 0.5]])).shape
+        torch.Size([1])
+        >>> build("mpl", (2,), seed=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: expected a network mlp, convnet, ..., wide_resnet34_10 or "package.module:function", got mpl
+    """
+    sides = sample_shape(shape)
+    keywords = dict(options or {})
+    if spec in BUILDERS:
+        return _call(BUILDERS[spec], spec, sides, keywords, seed)
+    with _working_directory_importable():
+        network = _call(_function(spec), spec, sides, keywords, seed)
+    return _as_detector(network, sides)
+
+
+def _call(
+    builder: Callable[..., nn.Module], spec: str, shape: tuple[int, ...], options: dict[str, object], seed: int
+) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        # the CPU's generator alone: torch.manual_seed would reseed the accelerators, which are not forked here
+        torch.default_generator.manual_seed(seed)
+        try:
+            network = builder(shape, **options)
+        except TypeError as error:
+            known = ", ".join(list(inspect.signature(builder).parameters)[1:]) or "none"
+            raise ValueError(f"expected options of {spec} ({known}), got {options}: {one_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"expected a torch.nn.Module from {spec}, got {type(network).__name__}")
+    return network
+
+
+def _function(spec: str) -> Callable[..., nn.Module]:
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise ValueError(f'expected a network {", ".join(BUILDERS)} or "package.module:function", got {spec}')
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(f"expected a module {module} for the network {spec}, got {one_line(error)}") from error
+    if not callable(found):
+        raise ValueError(f"expected a function {spec}, got {found!r}")
+    function: Callable[..., nn.Module] = found
+    return function
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    entry = str(Path.cwd())
+    if entry in sys.path:
+        yield
+        return
+    sys.path.append(entry)  # last, so that a file of the user's shadows no installed package
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _as_detector(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    with untraced(network, torch.device("cpu")), torch.no_grad():
+        outputs = outputs_of(network, torch.zeros(2, *shape))
+    detector = from_classifier(network) if outputs.ndim == 2 else network
+    check_detector(detector, example_of(shape))
+    return detector

@@ -1,0 +1,57 @@
+"""Fully connected detectors, for points and small images."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+from genat.networks.layers import activation, head, sample_shape
+
+
+def mlp(
+    shape: int | Sequence[int],
+    *,
+    hidden: Sequence[int] = (500,) * 5,
+    negative_slope: float = 0.0,
+    outputs: int = 1,
+    logit: int | None = 0,
+) -> nn.Module:
+    """Build the multilayer perceptron of the papers' toy problems.
+
+    The default for points of the plane is their 2-[500]x5-1 with ReLU, 1,004,001 parameters; the 1-D problem has
+    `hidden=(500,) * 3`. Any shape is flattened; there is no normalisation. Initialised by PyTorch's defaults from the
+    global random state, which `build` sets aside.
+
+    Args:
+        shape: of one sample; a number d is `(d,)`.
+        hidden: widths of the hidden layers; none makes a linear detector.
+        negative_slope: of the leaky ReLU, in [0, 1); 0 is ReLU.
+        outputs: K.
+        logit: which of the K is the detector's; None keeps all, a classifier `(N, *) -> (N, K)`.
+
+    Returns:
+        A detector `(N, *) -> (N,)`.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+
+    References:
+        GAT: Generative Adversarial Training for Adversarial Example Detection and Robust Classification
+        (Yin, Kolouri, Rohde, 2020) https://arxiv.org/abs/1905.11475
+
+    Example:
+        >>> import torch
+        >>> from genat.networks import parameter_count
+        >>> detector = mlp(2)
+        >>> detector(torch.zeros(3, 2)).shape, parameter_count(detector)
+        (torch.Size([3]), 1004001)
+    """
+    sides = sample_shape(shape)
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"expected hidden widths >= 1, got {hidden}")
+    widths = [prod(sides), *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, width in pairwise(widths):
+        layers += [nn.Linear(inputs, width), activation(negative_slope)]
+    return nn.Sequential(*layers, *head(widths[-1], outputs, logit).values())

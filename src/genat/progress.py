@@ -1,0 +1,69 @@
+"""What a person sees while a training runs."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from genat.training import Step
+
+_QUIET_SECONDS = 10.0  # between lines where the output is no terminal
+_MEMORY = 0.98  # of the running means shown
+
+
+class TrainingProgress:
+    """A callback for `genat.fit`: a live bar on a terminal, a line every ten seconds elsewhere.
+
+    It shows steps, images a second, the adversarial AUROC (a running mean), the ascent steps now and the time left.
+
+    Args:
+        iterations: of the whole training.
+        batch_size: target images a step.
+        console: where to write; None is standard error.
+    """
+
+    def __init__(self, *, iterations: int, batch_size: int, console: Console | None = None) -> None:
+        self.iterations, self.batch_size = iterations, batch_size
+        self.console = console or Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}  {task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=iterations, state="")
+        self.auroc = self.seconds = 0.0
+        self.weight = 0.0
+        self.spoke = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, step: Step) -> None:
+        """Take note of a step."""
+        self.auroc = _MEMORY * self.auroc + (1 - _MEMORY) * step.auroc
+        self.seconds = _MEMORY * self.seconds + (1 - _MEMORY) * step.seconds
+        self.weight = _MEMORY * self.weight + (1 - _MEMORY)
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=step.iteration, state=self._state(step))
+        elif time.monotonic() - self.spoke > _QUIET_SECONDS or step.iteration == self.iterations:
+            self.spoke = time.monotonic()
+            left = (self.iterations - step.iteration) * self.seconds / self.weight
+            line = f"step {step.iteration}/{self.iterations}  {self._state(step)}  {left:.0f} s left"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _state(self, step: Step) -> str:
+        rate = self.batch_size * self.weight / max(self.seconds, 1e-9)
+        return f"{rate:,.0f} images/s  AUROC {self.auroc / self.weight:.3f}  ascent steps {step.steps}"

@@ -1,0 +1,79 @@
+"""The numbers of a training and the makers of its optimiser."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer
+
+from genat.ascent import Box, Rule
+from genat.balls import Ball
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def adam(rate: float = 5e-4, *, betas: tuple[float, float] = (0.0, 0.99)) -> OptimizerFactory:
+    r"""Return a maker of Adam optimisers with the papers' :math:`\beta = (0, 0.99)`.
+
+    Args:
+        rate: learning rate.
+        betas: decay of the first and of the second moment.
+
+    Example:
+        >>> import torch
+        >>> adam(1e-3)([nn.Parameter(torch.zeros(1))]).defaults["betas"]
+        (0.0, 0.99)
+    """
+    return partial(Adam, lr=rate, betas=betas)
+
+
+def sgd(rate: float, *, momentum: float = 0.9, weight_decay: float = 0.0) -> OptimizerFactory:
+    """Return a maker of SGD optimisers with Nesterov momentum.
+
+    Args:
+        rate: learning rate.
+        momentum: of Nesterov's kind where positive.
+        weight_decay: L2 penalty on the weights.
+
+    Example:
+        >>> import torch
+        >>> sgd(0.1)([nn.Parameter(torch.zeros(1))]).defaults["nesterov"]
+        True
+    """
+    return partial(SGD, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The numbers of a training, checked; `genat.fit` says what each means."""
+
+    iterations: int
+    step_size: float
+    ball: Ball
+    box: Box | None
+    rule: Rule
+    random_start: bool
+    batch_size: int
+    descent_steps: int
+    descent_ball: Ball
+    r1: float
+    ema: float | None
+    clip_norm: float | None
+    seed: int
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} to be at least 1, got {getattr(self, name)}")
+        for name in ("descent_steps", "r1"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"expected {name} to be at least 0, got {getattr(self, name)}")
+        if not self.step_size > 0:
+            raise ValueError(f"expected step_size to be positive, got {self.step_size}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"expected ema to be None or in (0, 1), got {self.ema}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"expected clip_norm to be None or positive, got {self.clip_norm}")

@@ -1,0 +1,294 @@
+"""A run folder: all that a training leaves behind, and all that the other commands need.
+
+`config.yaml`, `metrics.jsonl`, `checkpoints/`, `calibration.json`, `samples/`, `evaluation/`, `report.html`.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from genat import assemble, checkpoints, config, detection
+from genat.balls import L2Ball
+from genat.config import Config
+from genat.detection import Calibration, Prediction
+from genat.sources import Source
+from genat.training import Fitted, Step, fit
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CONFIG, METRICS, CHECKPOINTS, CALIBRATION = "config.yaml", "metrics.jsonl", "checkpoints", "calibration.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read back.
+
+    Attributes:
+        folder: where it is.
+        config: how it was trained.
+        detector: the running mean of the weights where one was kept, else the last; in eval mode, frozen.
+        shape: of one sample, `(C, H, W)`.
+        iteration: training steps behind these weights.
+        calibration: on held-out target images; None where the training has not ended.
+    """
+
+    folder: Path
+    config: Config
+    detector: nn.Module
+    shape: tuple[int, ...]
+    iteration: int
+    calibration: Calibration | None
+
+    @property
+    def threshold(self) -> float:
+        """The logit at and above which an input counts as in distribution.
+
+        Raises:
+            ValueError: where the training has not ended.
+        """
+        return self._calibrated().threshold
+
+    def predict(self, images: Tensor) -> Prediction:
+        """Return score, p-value and verdict for images `(N, C, H, W)` in [0, 1].
+
+        Raises:
+            ValueError: where the images have another shape or range, or the training has not ended.
+        """
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"expected images (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}")
+        if len(images) and not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(f"expected images in [0, 1], got {images.min().item():.6g} to {images.max().item():.6g}")
+        return self._calibrated().predict(detection.logits(self.detector, images))
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise ValueError(
+                f"{self.folder}: expected a finished training, got one at step {self.iteration}: resume it"
+            )
+        return self.calibration
+
+
+def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
+    """Read a run folder: the detector, its calibration and its configuration.
+
+    Args:
+        folder: as `genat train` made it.
+        device: where the detector goes.
+
+    Raises:
+        FileNotFoundError: where there is no run.
+        ValueError: where its files cannot be read; one line that names the file.
+    """
+    folder = Path(folder)
+    settings = _read_config(folder)
+    checkpoint = checkpoints.latest(folder / CHECKPOINTS)
+    shape = tuple(int(side) for side in checkpoint.state["shape"])
+    detector = assemble.detector(settings.model_copy(update={"init": None}), shape)
+    weights = checkpoint.part("ema") or checkpoint.part("model")
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
+    detector = detector.to(device).eval().requires_grad_(False)
+    return Run(folder, settings, detector, shape, checkpoint.iteration, _read_calibration(folder))
+
+
+def train(
+    settings: Config,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    callback: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Run, Fitted]:
+    """Train as configured into a run folder, then calibrate on held-out target images.
+
+    Everything that can be wrong with the configuration and the data is found before the folder is touched.
+
+    Args:
+        settings: the configuration.
+        folder: of the run; new, unless it is resumed.
+        resume: go on from the newest readable checkpoint; the configuration must be the run's own.
+        callback: called with a `Step` after each step.
+        say: called with each line worth telling a person: what was converted, where the training went on.
+
+    Returns:
+        The run as `load` reads it, and what `genat.fit` returned.
+
+    Raises:
+        ValueError: where the configuration, the data or the folder does not fit.
+        FileNotFoundError: where there is nothing to resume.
+        DivergenceError: at the first value that is not finite.
+    """
+    folder = Path(folder)
+    _check_folder(folder, settings, resume=resume)
+    done = checkpoints.latest(folder / CHECKPOINTS).iteration if resume else 0
+    data = assemble.data(settings)
+    outside = assemble.outside(settings, data)
+    detector = assemble.detector(settings, data.train.shape).to(assemble.device(settings))
+    for note in data.train.notes:
+        say(note)
+    say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
+    if resume:
+        say(f"resumed after step {done}")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_text(folder / CONFIG, config.dump(settings))
+    with ExitStack() as stack:
+        record = stack.enter_context(_Recorder(folder, after=done, tensorboard=settings.tensorboard))
+        fitted = _fit(
+            settings,
+            folder=folder,
+            detector=detector,
+            data=data,
+            outside=outside,
+            resume=resume,
+            callback=_both(record, callback),
+        )
+    _calibrate(folder, settings, fitted, data.validation.tensor())
+    return load(folder), fitted
+
+
+def metrics(folder: str | Path) -> list[dict[str, float]]:
+    """Return the records of a run's training, one a step.
+
+    Raises:
+        FileNotFoundError: where there are none.
+        ValueError: where a line is not JSON.
+    """
+    path = Path(folder) / METRICS
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
+
+
+def _fit(
+    settings: Config,
+    *,
+    folder: Path,
+    detector: nn.Module,
+    data: assemble.Data,
+    outside: Source,
+    resume: bool,
+    callback: Callable[[Step], None],
+) -> Fitted:
+    return fit(
+        detector,
+        data.train.with_augmentation(assemble.augmentation(settings.augment)),
+        outside,
+        iterations=settings.iterations,
+        batch_size=settings.batch_size,
+        steps=settings.steps.build(),
+        step_size=settings.step_size,
+        ball=settings.ball.build(),
+        rule=settings.rule,
+        random_start=settings.random_start,
+        descent_steps=settings.descent.steps,
+        descent_ball=L2Ball(settings.descent.radius),
+        r1=settings.r1,
+        optimizer=assemble.optimizer(settings),
+        ema=settings.ema,
+        clip_norm=settings.clip_norm,
+        seed=settings.seed,
+        fabric=_fabric(settings),
+        folder=folder / CHECKPOINTS,
+        checkpoint_every=settings.checkpoint_every,
+        resume=resume,
+        callback=callback,
+    )
+
+
+def _fabric(settings: Config) -> "Fabric":
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=assemble.device(settings).type, devices=1, precision=settings.precision)
+
+
+def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) -> Callable[[Step], None]:
+    def call(step: Step) -> None:
+        first(step)
+        if second is not None:
+            second(step)
+
+    return call
+
+
+class _Recorder:
+    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked."""
+
+    def __init__(self, folder: Path, *, after: int, tensorboard: bool) -> None:
+        path = folder / METRICS
+        kept = [line for line in metrics(folder) if line["iteration"] <= after] if after and path.exists() else []
+        checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.writer = _summary_writer(folder, after) if tensorboard else None
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def __call__(self, step: Step) -> None:
+        values = asdict(step)
+        self.file.write(json.dumps(values) + "\n")
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(f"training/{name}", value, step.iteration)
+
+
+def _summary_writer(folder: Path, after: int) -> Any:  # noqa: ANN401 - an optional library's type
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("tensorboard: expected the extra, got none installed: pip install 'genat[log]'") from None
+    return SummaryWriter(log_dir=str(folder / "events"), purge_step=after + 1)
+
+
+def _calibrate(folder: Path, settings: Config, fitted: Fitted, held_out: Tensor) -> None:
+    device = next(fitted.detector.parameters()).device
+    calibration = detection.calibrate(fitted.detector, held_out.to(device), tpr=settings.tpr)
+    content = {"tpr": calibration.tpr, "digest": fitted.digest, "logits": calibration.logits.tolist()}
+    checkpoints.write_text(folder / CALIBRATION, json.dumps(content) + "\n")
+
+
+def _read_config(folder: Path) -> Config:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a run folder, got one without {CONFIG}" if folder.is_dir() else
+                                f"{folder}: expected a run folder, got none")  # fmt: skip
+    return config.load(path)
+
+
+def _read_calibration(folder: Path) -> Calibration | None:
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration(torch.tensor(content["logits"], dtype=torch.float64), tpr=content["tpr"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected a calibration, got a file that cannot be read as one: {error}") from None
+
+
+def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder for the run, got a file")
+    if resume:
+        before = _read_config(folder)
+        if before != settings:
+            old, new = before.model_dump(), settings.model_dump()
+            keys = ", ".join(key for key in old if old[key] != new[key])
+            raise ValueError(f"{folder}: expected to resume with the run's own configuration, got another {keys}")
+    elif (folder / CONFIG).exists():
+        raise ValueError(f"{folder}: expected a new folder, got a run: pass --resume to go on with it")

@@ -1,0 +1,37 @@
+"""Where samples come from: target data, and the outside data that ascent starts from."""
+
+from genat.sources.augment import Augment, Augmentation
+from genat.sources.datasets import digits, fashion_mnist, read_idx
+from genat.sources.derived import Blurred, Inverted, Mixture, ShuffledPatches
+from genat.sources.files import image_folder, load_image
+from genat.sources.images import Images
+from genat.sources.outside import Box, ClassGaussians, DeadLeaves, Noise
+from genat.sources.photographs import Photographs
+from genat.sources.source import Samples, Source, as_source, describe
+from genat.sources.tables import hugging_face, parquet
+
+__all__ = [
+    "Augment",
+    "Augmentation",
+    "Blurred",
+    "Box",
+    "ClassGaussians",
+    "DeadLeaves",
+    "Images",
+    "Inverted",
+    "Mixture",
+    "Noise",
+    "Photographs",
+    "Samples",
+    "ShuffledPatches",
+    "Source",
+    "as_source",
+    "describe",
+    "digits",
+    "fashion_mnist",
+    "hugging_face",
+    "image_folder",
+    "load_image",
+    "parquet",
+    "read_idx",
+]

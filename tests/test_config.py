@@ -1,0 +1,302 @@
+"""One typed configuration: what loads, comes back the same; what does not, is told in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from genat.balls import L2Ball, LinfBall
+from genat.config import BallConfig, Config, StepsConfig, dump, load, presets
+from genat.curriculum import Curriculum
+
+PRESETS = sorted(presets())
+
+
+def refusal(source: str | Path, *overrides: str) -> str:
+    """Return the message of the one line that refuses this."""
+    with pytest.raises(ValueError, match=r"[a-z]") as caught:
+        load(source, overrides)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# What loads
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_load_under_their_own_name_and_come_back_from_yaml(name: str, tmp_path: Path) -> None:
+    config = load(name)
+    assert config == presets()[name]
+    assert config.name == name
+    assert load(written(tmp_path, dump(config))) == config
+    config.steps.build()
+    config.ball.build()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer={name: sgd, lr: 0.1, momentum: 0.5, weight_decay: 1e-4}"],
+        ["optimizer.name=sgd", "optimizer.lr=1e-3"],
+        ["ball={norm: linf, radius: 0.3}", "random_start=true"],
+        ["outside=[{kind: uniform-noise}, {kind: folder, path: there, weight: 2}]"],
+        ["data.classes=[1, '2', cat]", "outside=[{kind: other-classes}]"],
+        ["ema=null", "steps.gate=null", "steps.stage_iterations=10"],
+        ["name='yes'", "data.label=null", "clip_norm=1e-8", "r1=1e-05"],
+        ["network_options={a: [1, 2.5, null, true, text], b: {c: '1e-3'}}"],
+        ["name='größe: 1'"],
+    ],
+)
+def test_what_was_loaded_is_dumped_and_loaded_again(overrides: list[str], tmp_path: Path) -> None:
+    config = load("digits", overrides)
+    text = dump(config)
+    assert load(written(tmp_path, text)) == config
+    assert dump(load(written(tmp_path, text))) == text
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")) == Config()
+    assert load(written(tmp_path, "# a comment\n")) == Config()
+    assert load(written(tmp_path, "\ufeffbatch_size: 3\n")).batch_size == 3
+
+
+def test_files_are_read_by_string_and_by_path(tmp_path: Path) -> None:
+    path = written(tmp_path, "iterations: 7\nsteps: {first: 1, last: 2}\n")
+    assert load(path) == load(str(path))
+    assert load(path, ["steps.last=9"]).steps == StepsConfig(first=1, last=9)
+
+
+def test_overrides_are_applied_in_order_and_touch_nothing_else() -> None:
+    config = load("digits", ["steps.last=10", "batch_size=32", "batch_size=16", " seed = 5 ", "init=a=b"])
+    assert (config.steps.last, config.batch_size, config.seed, config.init) == (10, 16, 5, "a=b")
+    expected = load("digits").model_dump() | {"steps": config.steps.model_dump(), "batch_size": 16, "seed": 5}
+    assert config.model_dump() == expected | {"init": "a=b"}
+    assert load("digits").batch_size == 64
+
+
+@pytest.mark.parametrize("value", ["", "null", "~", " "])
+def test_nothing_is_null(value: str) -> None:
+    config = load("digits", ["ball.radius=1", f"ball.radius={value}", f"ema={value}", f"steps.gate={value}"])
+    assert config.ball.radius is None
+    assert config.ema is None
+    assert config.steps.gate is None
+
+
+def test_numbers_are_read_as_a_person_writes_them() -> None:
+    config = load(
+        "digits", ["optimizer.lr=1e-3", "step_size=1", "ball.radius=.5", "tensorboard=yes", "iterations=1_000"]
+    )
+    assert config.optimizer.lr == 1e-3
+    assert config.step_size == 1.0
+    assert config.ball.radius == 0.5
+    assert config.tensorboard is True
+    assert config.iterations == 1000
+
+
+def test_sections_build_what_they_describe() -> None:
+    assert BallConfig(norm="linf", radius=0.5).build() == LinfBall(0.5)
+    assert BallConfig().build() == L2Ball()
+    steps = StepsConfig(first=1, last=4, stage_iterations=7, gate=None, window=3)
+    assert steps.build() == Curriculum(1, 4, stage_iterations=7, gate=None, window=3)
+
+
+def test_configurations_are_frozen() -> None:
+    config = load("digits")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.batch_size = 3  # type: ignore[misc]
+
+
+# What is refused, and how
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps.lst=10", "digits: steps.lst: unknown key, did you mean steps.last?"),
+        ("bach_size=3", "digits: bach_size: unknown key, did you mean batch_size?"),
+        ("optimizer.momentums=0", "digits: optimizer.momentums: unknown key, did you mean optimizer.momentum?"),
+        ("ball.raduis=1", "digits: ball.raduis: unknown key, did you mean ball.radius?"),
+        ("descent.step=1", "digits: descent.step: unknown key, did you mean descent.steps?"),
+        ("data.clases=[1]", "digits: data.clases: unknown key, did you mean data.classes?"),
+        ("sampling.stepsize=1", "digits: sampling.stepsize: unknown key, did you mean sampling.step_size?"),
+        ("augment.flp=true", "digits: augment.flp: unknown key, did you mean augment.flip?"),
+        ("outside=[{knd: a}]", "digits: outside.0.knd: unknown key, did you mean outside.0.kind?"),
+        ("outside=[{}, {wieght: 1}]", "digits: outside.1.wieght: unknown key, did you mean outside.1.weight?"),
+        ("ball.zzz=1", "digits: ball.zzz: unknown key; known are norm, radius"),
+        (".seed=1", "digits: : unknown key; known are name, data,"),
+    ],
+)
+def test_unknown_keys_are_named_with_the_nearest_known(override: str, message: str) -> None:
+    assert refusal("digits", override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch_size=many", "digits: batch_size: input should be a valid integer"),
+        ("batch_size=1.5", "digits: batch_size: input should be a valid integer"),
+        ("batch_size=[1]", "digits: batch_size: input should be a valid integer, got [1]"),
+        ("batch_size=true", "digits: batch_size: expected no truth value here, got true"),
+        ("clip_norm=yes", "digits: clip_norm: expected no truth value here, got true"),
+        ("ball.radius=no", "digits: ball.radius: expected no truth value here, got false"),
+        ("random_start=maybe", "digits: random_start: input should be a valid boolean"),
+        ("name=3", "digits: name: input should be a valid string, got 3"),
+        ("steps=5", "digits: steps: input should be a valid dictionary or instance of StepsConfig, got 5"),
+        ("outside=photographs", "digits: outside: input should be a valid tuple, got 'photographs'"),
+        ("network_options={1: 2}", "digits: network_options.1.[key]: input should be a valid string, got 1"),
+        ("batch_size=0", "digits: batch_size: input should be greater than 0, got 0"),
+        ("batch_size=", "digits: batch_size: input should be a valid integer, got None"),
+        ("step_size=0", "digits: step_size: input should be greater than 0, got 0"),
+        ("step_size=.inf", "digits: step_size: input should be a finite number, got inf"),
+        ("r1=.nan", "digits: r1: input should be a finite number, got nan"),
+        ("r1=-1", "digits: r1: input should be greater than or equal to 0, got -1"),
+        ("ball.radius=-1", "digits: ball.radius: input should be greater than or equal to 0, got -1"),
+        ("ball.norm=l1", "digits: ball.norm: input should be 'l2' or 'linf', got 'l1'"),
+        ("rule=up", "digits: rule: input should be 'steepest', 'normalized', 'sign' or 'adam', got 'up'"),
+        ("tpr=1", "digits: tpr: input should be less than 1, got 1"),
+        ("steps.gate=0.5", "digits: steps.gate: input should be greater than 0.5, got 0.5"),
+        ("steps.first=-1", "digits: steps.first: input should be greater than or equal to 0, got -1"),
+        ("steps.first=30", "digits: steps: expected last to be at least first=30, got 25"),
+        (
+            "optimizer.momentum=0.5",
+            "digits: optimizer: expected momentum and weight_decay with name=sgd only, got name=adam",
+        ),
+        ("data.kind=folder", "digits: data: expected path with kind=folder, got none"),
+        ("data.path=here", "digits: data: expected no path with kind=digits, got 'here'"),
+        ("outside=[{kind: parquet}]", "digits: outside.0: expected path with kind=parquet, got none"),
+        ("outside=[{path: x}]", "digits: outside.0: expected no path with kind=photographs, got 'x'"),
+        ("outside=[]", "digits: expected at least one part in outside, got none"),
+        ("outside=[{kind: other-classes}]", "digits: expected data.classes with outside kind other-classes, got none"),
+        ("random_start=true", "digits: expected ball.radius with random_start=true, got none"),
+        ("seed.a=1", "digits: seed: input should be a valid integer, got {'a': 1}"),
+    ],
+)
+def test_wrong_types_and_impossible_values_are_refused(override: str, message: str) -> None:
+    assert refusal("digits", override).startswith(message)
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    message = refusal("digits", "steps.lst=1", "batch_size=0", "rule=up")
+    assert message.startswith("digits: ")
+    assert message.count("; ") == 2
+    assert all(part in message for part in ("steps.lst: unknown key", "batch_size: input", "rule: input"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "expected key=value, got 'seed'"),
+        ("", "expected key=value, got ''"),
+        ("=3", "expected key=value, got '=3'"),
+        ("a\nb", r"expected key=value, got 'a\nb'"),
+        ("data.kind.x=1", "data.kind.x=1: expected kind to hold keys, got 'digits'"),
+        ("outside.0.weight=2", "outside.0.weight=2: expected outside to hold keys, got [{'kind': 'photographs'}]"),
+        ("name=[\n", "name=[: expected YAML, got while parsing a flow node"),
+        ("seed=!!int", "seed=!!int: expected YAML, got string index out of range"),
+        ("seed=2001-99-99", "seed=2001-99-99: expected YAML, got month must be in 1..12"),
+        (
+            "seed=!!python/object:os.system x",
+            "seed=!!python/object:os.system x: expected YAML, got could not determine",
+        ),
+        ("a\nb=1", "digits: a b: unknown key"),
+        ("data.kind.a\nb=1", "data.kind.a b=1: expected kind to hold keys, got 'digits'"),
+        ("seed='a\u2028b'", "digits: seed: input should be a valid integer"),
+    ],
+)
+def test_overrides_that_are_none_are_refused(override: str, message: str) -> None:
+    assert refusal("digits", override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "mine.yaml: expected keys and values, got list"),
+        ("just text", "mine.yaml: expected keys and values, got str"),
+        ("3", "mine.yaml: expected keys and values, got int"),
+        ("a: [1\nb: 2\n", "mine.yaml: expected YAML, got while parsing a flow sequence"),
+        ("a: b: c", "mine.yaml: expected YAML, got mapping values are not allowed here"),
+        ("a: \x07", "mine.yaml: expected YAML, got unacceptable character"),
+        ("? [1]\n: 2", "mine.yaml: expected YAML, got while constructing a mapping"),
+        ("a: 1\n---\nb: 2\n", "mine.yaml: expected YAML, got expected a single document"),
+        ("[" * 600, "mine.yaml: expected YAML, got maximum recursion depth exceeded"),
+        ("stesp: {}\n", "mine.yaml: stesp: unknown key, did you mean steps?"),
+        ('"a\\nb": 1\n', "mine.yaml: a b: unknown key"),
+        ("1: 2\n", "mine.yaml: 1: "),
+    ],
+)
+def test_files_that_are_no_configuration_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    assert message in refusal(written(tmp_path, text))
+
+
+def test_files_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: größe".encode("latin-1"))
+    assert refusal(path).endswith("latin.yaml: expected UTF-8 text, got other bytes at 8")
+
+
+@pytest.mark.parametrize("source", ["", "nowhere", "digits.yaml", ".", "../config", "presets/digits", "a\0b"])
+def test_sources_that_are_neither_preset_nor_file_are_refused(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"expected a preset \(digits, .*images\) or a YAML file, got neither"):
+        load(source)
+
+
+def test_no_path_is_taken_for_a_presets_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`../presets/digits` would lead back into the package."""
+    monkeypatch.chdir(tmp_path)
+    for source in ("../presets/digits", "./digits", "digits/", "/digits"):
+        with pytest.raises(FileNotFoundError, match="got neither"):
+            load(source)
+    written(tmp_path, "seed: 4")
+    assert load("./mine.yaml").seed == 4
+
+
+# Anything a person could type
+
+words = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["1", "-1", "0.5", "1e9", ".inf", ".nan", "null", "[]", "{}", "[{kind: digits}]", "yes", "!!int"]),
+    st.text(alphabet="!&*?:-[]{},#|>%@`'\"\n 0_xe.", max_size=8),
+)
+FIELDS = [
+    *Config.model_fields,
+    *(f"steps.{name}" for name in StepsConfig.model_fields),
+    "network_options.a",
+    "data.kind",
+]
+keys = st.one_of(st.sampled_from(FIELDS), st.text(max_size=8))
+
+
+@settings(max_examples=100)
+@given(overrides=st.lists(st.builds("{}={}".format, keys, words) | words, min_size=1, max_size=3))
+@example(overrides=["seed=!!float"])
+@example(overrides=["seed=!!bool x"])
+@example(overrides=["name=!!timestamp x"])
+@example(overrides=["seed=0x_"])
+@example(overrides=["seed=1" + ":0" * 300 + ".5"])
+@example(overrides=["seed=&a [*a]"])
+@example(overrides=["seed=" + "[" * 600])
+@example(overrides=["seed=" + "9" * 5000])
+def test_any_override_loads_or_is_refused_in_one_line(overrides: list[str]) -> None:
+    try:
+        config: Any = load("digits", overrides)
+    except ValueError as error:
+        config = str(error)
+    if isinstance(config, str):
+        assert len(config.splitlines()) == 1
+    else:
+        again = Config.model_validate(yaml.safe_load(dump(config)))
+        assert dump(again) == dump(config)
