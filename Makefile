@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+# Oracles for the tests whose own pins would drag in torchvision; they run without what they ask for.
+ORACLES := torchattacks==3.5.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench docs lock clean
+.PHONY: help demo test test-slow soak lint format bench figures docs lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -16,6 +18,7 @@ $(BIN)/python:
 $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	$(PIP) install $(TORCH)
 	$(PIP) install -r requirements/$*.txt
+	$(if $(filter dev,$*),$(PIP) install --no-deps $(ORACLES))
 	$(PIP) install --no-deps --editable .
 	@touch $@
 
@@ -42,6 +45,9 @@ format: $(VENV)/.installed-dev  ## let ruff mend what it can
 
 bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python benchmarks/step.py
+
+figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/
+	$(BIN)/python docs/figures.py
 
 docs: $(VENV)/.installed-dev  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict

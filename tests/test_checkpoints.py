@@ -71,8 +71,8 @@ def test_not_a_number_and_minus_zero_come_back_to_the_bit(tmp_path: Path) -> Non
 
 def test_state_and_iteration_come_back(tmp_path: Path) -> None:
     state = {"curriculum": {"steps": 3, "recent": [0.1, 1 / 3]}, "name": "größe", "none": None, "lr": 5e-4, "on": True}
-    checkpoint = Checkpoint(123456, {}, state)
-    assert read(save(tmp_path, checkpoint)) == checkpoint
+    back = read(save(tmp_path, Checkpoint(123456, {}, state)))
+    assert (back.iteration, back.tensors, back.state) == (123456, {}, state)
 
 
 def test_tied_weights_and_graphs_are_no_obstacle(tmp_path: Path) -> None:

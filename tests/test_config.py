@@ -167,7 +167,10 @@ def test_unknown_keys_are_named_with_the_nearest_known(override: str, message: s
         ("tpr=1", "digits: tpr: input should be less than 1, got 1"),
         ("steps.gate=0.5", "digits: steps.gate: input should be greater than 0.5, got 0.5"),
         ("steps.first=-1", "digits: steps.first: input should be greater than or equal to 0, got -1"),
-        ("steps.first=30", "digits: steps: expected last to be at least first=30, got 25"),
+        ("name=../elsewhere", "digits: name: string should match pattern"),
+        ("name=''", "digits: name: string should match pattern"),
+        (f"seed={2**63}", "digits: seed: input should be less than"),
+        ("steps.first=30", "digits: steps: expected last to be at least first=30, got 20"),
         (
             "optimizer.momentum=0.5",
             "digits: optimizer: expected momentum and weight_decay with name=sgd only, got name=adam",

@@ -30,7 +30,7 @@ class Data:
     others: Images | None
 
 
-def data(config: Config) -> Data:
+def target(config: Config) -> Data:
     """Read the target, keep its classes and hold out the validation images.
 
     Raises:
@@ -40,14 +40,15 @@ def data(config: Config) -> Data:
     everything = read(config.data)
     kept, others = everything, None
     if config.data.classes is not None:
-        kept, others = everything.only(config.data.classes), everything.without(config.data.classes)
+        kept = everything.only(config.data.classes)
+        others = everything.without(config.data.classes) if len(kept) < len(everything) else None
     train, validation = kept.split(config.data.validation, config.seed)
     return Data(train, validation, others)
 
 
 def official_test(config: Config) -> Images | None:
     """Return the data set's own test images of the target's classes, None where the data has no such part."""
-    if config.data.kind not in ("digits", "fashion-mnist"):
+    if config.data.kind not in ("digits", "fashion-mnist") or config.data.split == "test":
         return None
     images = read(config.data, split="test")
     return images if config.data.classes is None else images.only(config.data.classes)
@@ -71,6 +72,8 @@ def read(
     if isinstance(config, DataConfig):
         size, mode = config.size, config.mode
     part = split or config.split
+    if config.kind in ("digits", "fashion-mnist") and part not in ("train", "test"):
+        raise ValueError(f"expected split train or test of {config.kind}, got {part!r}")
     if config.kind == "digits":
         return sources.digits("test" if part == "test" else "train")
     if config.kind == "fashion-mnist":
@@ -83,35 +86,47 @@ def read(
     return sources.hugging_face(path, split=part, image=config.image, label=config.label, size=size, mode=mode)
 
 
-def outside(config: Config, data: Data) -> Source:
-    """Return where ascents start from: the mixture of the configured parts, in the target's shape.
+def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) -> Source:
+    """Return where ascents start from: the mixture of the configured parts.
+
+    Args:
+        config: the configuration.
+        shape: of one sample of the target.
+        data: the target, for the parts that are made from it; None reads it where there are such parts, so that a run
+            can generate without the data it was trained on.
 
     Raises:
         ValueError: where a part's images have another shape, or cannot be read.
     """
-    parts = [_part(part, data) for part in config.outside]
+
+    def read_target() -> Data:
+        return target(config) if data is None else data
+
+    parts = [_part(part, shape, read_target) for part in config.outside]
     for part, source in zip(config.outside, parts, strict=True):
-        if source.shape != data.train.shape:
-            raise ValueError(f"expected outside {part.kind} of shape {data.train.shape}, got {source.shape}")
+        if source.shape != shape:
+            raise ValueError(f"expected outside {part.kind} of shape {shape}, got {source.shape}")
     if len(parts) == 1:
         return parts[0]
     return sources.Mixture(parts, weights=[part.weight for part in config.outside])
 
 
-def _part(part: OutsideConfig, data: Data) -> Source:
-    shape = data.train.shape
+def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[], Data]) -> Source:
     made: dict[str, Callable[[], Source]] = {
         "photographs": lambda: sources.Photographs(shape),
         "dead-leaves": lambda: sources.DeadLeaves(shape),
         "uniform-noise": lambda: sources.Noise(shape, kind="uniform"),
         "gaussian-noise": lambda: sources.Noise(shape, kind="gaussian"),
-        "class-gaussians": lambda: sources.ClassGaussians(data.train),
+        "class-gaussians": lambda: sources.ClassGaussians(read_target().train),
     }
     if part.kind in made:
         return made[part.kind]()
-    if part.kind == "other-classes" and data.others is not None:
-        return data.others
-    return read(part, size=shape[1:], mode="L" if shape[0] == 1 else "RGB")
+    if part.kind == "other-classes":
+        others = read_target().others
+        if others is None:
+            raise ValueError("expected classes that are left out for outside other-classes, got none")
+        return others
+    return read(part, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
 
 
 def augmentation(config: AugmentConfig) -> sources.Augment | None:

@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for p
 Steps = Annotated[int | None, typer.Option(min=1, help="Ascent steps; the run's own by default.")]
 StepSize = Annotated[float | None, typer.Option(min=1e-9, help="Length of a step (L2, pixels in [0, 1]).")]
 
-USAGE, DIVERGED, INTERRUPTED = 2, 1, 130
+USAGE, DIVERGED = 2, 1
 
 
 def main() -> None:
@@ -38,9 +38,6 @@ def main() -> None:
         _fail(error, DIVERGED)
     except (ValueError, OSError, ImportError) as error:
         _fail(error, USAGE)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
 
 
 @app.command()
@@ -76,9 +73,7 @@ def train(
     """Train a detector into a run folder: `genat train digits steps.last=10 batch_size=64`."""
     settings = _settings(preset, overrides or [], run=run, data=data, seed=seed, resume=resume)
     if dry_run:
-        from genat.config import dump
-
-        typer.echo(dump(settings), nl=False)
+        _print_config(settings, as_json=as_json)
         return
     from genat import report, runs
     from genat.progress import TrainingProgress
@@ -112,7 +107,8 @@ def sample(
     wanted = _seeds(seeds)
     loaded = runs.load(run)
     made = report.make_samples(loaded, wanted, steps=steps, step_size=step_size)
-    grid = report.save_samples(loaded, made, wanted)
+    ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], steps=steps, step_size=step_size, trajectory=True)
+    grid = report.save_samples(loaded, made, ways, wanted)
     if as_json:
         typer.echo(json.dumps({"grid": str(grid), "seeds": wanted, "passes_per_sample": made.passes}))
         return
@@ -153,6 +149,7 @@ def detect(
     from genat import runs
 
     loaded = runs.load(run)
+    threshold = loaded.threshold  # first: without one there is nothing to read the images for
     prediction = loaded.predict(_read_images(images, loaded))
     columns = (prediction.score.tolist(), prediction.p_value.tolist(), prediction.in_distribution.tolist())
     rows = [
@@ -160,7 +157,7 @@ def detect(
         for path, score, p, inside in zip(images, *columns, strict=True)
     ]
     if as_json:
-        typer.echo(json.dumps({"threshold": loaded.threshold, "tpr": loaded.config.tpr, "images": rows}))
+        typer.echo(json.dumps({"threshold": threshold, "tpr": loaded.config.tpr, "images": rows}))
         return
     for row in rows:
         verdict = "in distribution" if row["in_distribution"] else "out of distribution"
@@ -184,6 +181,8 @@ def evaluate(
     loaded = runs.load(run)
     size = (loaded.shape[1], loaded.shape[2])
     images = None if data is None else image_folder(data, size=size, mode="L" if loaded.shape[0] == 1 else "RGB")
+    for note in () if images is None else images.notes:
+        _say(note)
     figures = run_evaluation(
         loaded,
         images=images,
@@ -212,13 +211,13 @@ def report(run: RunFolder) -> None:
 
 @app.command()
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Print this one as YAML.")] = None, as_json: Json = False
+    name: Annotated[str | None, typer.Argument(help="Print this one, all of its keys.")] = None, as_json: Json = False
 ) -> None:
     """List the configurations that come with the package."""
     from genat import config
 
     if name is not None:
-        typer.echo(config.dump(config.load(name)), nl=False)
+        _print_config(config.load(name), as_json=as_json)
         return
     known = config.presets()
     if as_json:
@@ -268,9 +267,10 @@ def _seeds(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError(f"--seeds: expected numbers and ranges such as 0-63 or 1,5,9-12, got {text!r}")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise ValueError(f"--seeds: expected a range that rises, got {text!r}")
+        start, end = int(first), int(last or first)
+        if not start <= end < 2**63:
+            raise ValueError(f"--seeds: expected ranges that rise, below 2**63, got {text!r}")
+        seeds += range(start, end + 1)
     return seeds
 
 
@@ -284,6 +284,15 @@ def _read_images(paths: list[Path], run: "Run") -> Any:  # noqa: ANN401 - a tens
         for note in notes:
             _say(f"{path}: {note}")
     return torch.cat([image for image, _ in read])
+
+
+def _print_config(settings: "Config", *, as_json: bool) -> None:
+    from genat.config import dump
+
+    if as_json:
+        typer.echo(settings.model_dump_json())
+        return
+    typer.echo(dump(settings), nl=False)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
@@ -312,5 +321,8 @@ def _command() -> str:
 def _fail(error: Exception, code: int) -> None:
     if os.environ.get("GENAT_DEBUG"):
         raise error
-    typer.echo("genat: " + " ".join(str(error).split()), err=True)
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    typer.echo("genat: " + " ".join(text.split()), err=True)
     sys.exit(code)

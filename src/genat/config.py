@@ -85,7 +85,7 @@ class OptimizerConfig(Section):
     """Adam with beta = (0, 0.99), or SGD with Nesterov momentum, by default 0.9 and no weight decay."""
 
     name: Literal["adam", "sgd"] = "adam"
-    lr: PositiveFloat = 5e-4
+    lr: Annotated[float, Field(gt=0, le=1e38)] = 5e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     weight_decay: NonNegativeFloat | None = None
 
@@ -184,7 +184,7 @@ class SamplingConfig(Section):
 class Config(Section):
     """All there is to say about a training; `genat presets` lists the ones that come with the package."""
 
-    name: str = "custom"
+    name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "custom"
     data: DataConfig = DataConfig()
     outside: tuple[OutsideConfig, ...] = (OutsideConfig(),)
     augment: AugmentConfig = AugmentConfig()
@@ -203,7 +203,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: Share | None = 0.999
     clip_norm: PositiveFloat | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     checkpoint_every: PositiveInt = 500
     sampling: SamplingConfig = SamplingConfig()
     tpr: Share = 0.95

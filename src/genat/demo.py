@@ -11,7 +11,7 @@ from genat.progress import TrainingProgress
 
 # What three minutes allow: `genat evaluate` takes more images, and longer attacks. The doubled steps of the convergence
 # check show that the shorter ones had converged.
-_OUTSIDE, _ATTACK_STEPS = 150, 50
+_OUTSIDE, _ATTACK_STEPS = 100, 50
 
 
 def demo(
@@ -29,15 +29,21 @@ def demo(
         The figures of `genat.evaluation.protocol.evaluate`, and the report's path.
 
     Raises:
-        ValueError: where the folder holds something that is no run.
+        ValueError: where the folder holds something that is no demo.
     """
+    settings = config.load("digits", ["name=demo", f"seed={seed}"])
     if folder.exists():
-        if not (folder / runs.CONFIG).is_file():
+        if not _is_demo(folder):
             raise ValueError(f"{folder}: expected an earlier demo or nothing, got something else")
         shutil.rmtree(folder)
-    settings = config.load("digits", [f"seed={seed}"])
     with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
         run, fitted = runs.train(settings, folder, callback=progress, say=say)
     say(f"digest {fitted.digest}")
     figures = protocol.evaluate(run, n_outside=_OUTSIDE, attack_steps=_ATTACK_STEPS, command=command, say=say)
     return figures, report.write(run, command=command)
+
+
+def _is_demo(folder: Path) -> bool:
+    """Return whether a folder holds a run named demo, of whatever version: nothing else may be removed."""
+    path = folder / runs.CONFIG
+    return path.is_file() and config.load(path).name == "demo"

@@ -93,16 +93,16 @@ def pairs(before: Tensor, after: Tensor, *, columns: int = 8, side: int = 64) ->
 
     Args:
         before, after: `(N, C, H, W)`.
-        columns: pairs a row.
+        columns: pairs a row; the last row is filled up with white.
         side: as for `grid`.
 
     Example:
         >>> pairs(torch.zeros(3, 1, 8, 8), torch.ones(3, 1, 8, 8))[1:4]
         b'PNG'
     """
-    columns = min(columns, len(before))
-    whole = len(before) // columns * columns
-    rows = torch.stack([x[:whole].view(-1, columns, *x.shape[1:]) for x in (before, after)], dim=1)
+    columns = max(1, min(columns, len(before)))
+    white = before.new_ones(-len(before) % columns, *before.shape[1:])
+    rows = torch.stack([torch.cat([x, white]).view(-1, columns, *x.shape[1:]) for x in (before, after)], dim=1)
     return grid(rows.flatten(0, 2), columns=columns, side=side)
 
 
@@ -122,14 +122,14 @@ def histogram(inside: Tensor, outside: Mapping[str, Tensor], *, threshold: float
     values = [inside, *outside.values()]
     low = min(float(v.double().quantile(0.005)) for v in values)
     high = max(float(v.max()) for v in values)
-    edges = torch.linspace(low, high + 1e-6, 61).tolist()
+    edges = torch.linspace(low, high + 1e-3, 61, dtype=torch.float64).tolist()
     axes.hist(inside.tolist(), bins=edges, density=True, color=INSIDE, alpha=0.5, label="target")
     for (name, logits), color in zip(outside.items(), _colors(len(outside)), strict=True):
         axes.hist(logits.tolist(), bins=edges, density=True, histtype="step", linewidth=1.4, color=color, label=name)
     if threshold is not None:
         axes.axvline(threshold, color="black", linewidth=1, linestyle=":", label="threshold")
     axes.set_yscale("symlog", linthresh=0.05)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside upper center", ncols=3)
     return _png(figure)
 
 
@@ -152,7 +152,8 @@ def roc(inside: Tensor, outside: Mapping[str, Tensor], *, title: str = "") -> by
         ordered = logits.double().sort().values
         false = (len(ordered) - torch.searchsorted(ordered, levels)) / len(ordered)
         floor = false.clamp_min(0.5 / len(ordered))  # a share of zero has no place on a logarithmic axis
-        axes.plot(floor.tolist(), hits.tolist(), color=color, linewidth=1.4, label=name, drawstyle="steps-post")
+        x, y = [*floor.tolist(), 1.0], [*hits.tolist(), 1.0]
+        axes.plot(x, y, color=color, linewidth=1.4, label=name, drawstyle="steps-post")
     axes.set_xscale("log")
     axes.set_xlim(right=1)
     axes.set_ylim(0, 1.02)

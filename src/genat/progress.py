@@ -43,7 +43,6 @@ class TrainingProgress:
         self.spoke = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.bar.start()
         return self
 
     def __exit__(
@@ -57,6 +56,7 @@ class TrainingProgress:
         self.seconds = _MEMORY * self.seconds + (1 - _MEMORY) * step.seconds
         self.weight = _MEMORY * self.weight + (1 - _MEMORY)
         if self.console.is_terminal:
+            self.bar.start()  # here, so that a training that cannot begin leaves no bar
             self.bar.update(self.task, completed=step.iteration, state=self._state(step))
         elif time.monotonic() - self.spoke > _QUIET_SECONDS or step.iteration == self.iterations:
             self.spoke = time.monotonic()

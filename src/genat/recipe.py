@@ -1,5 +1,6 @@
 """The numbers of a training and the makers of its optimiser."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -69,10 +70,12 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} to be at least 1, got {getattr(self, name)}")
         for name in ("descent_steps", "r1"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} to be at least 0, got {getattr(self, name)}")
-        if not self.step_size > 0:
-            raise ValueError(f"expected step_size to be positive, got {self.step_size}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"expected {name} to be at least 0 and finite, got {getattr(self, name)}")
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"expected step_size to be positive and finite, got {self.step_size}")
+        if self.random_start and self.ball.radius is None:
+            raise ValueError("expected a ball with a radius for a random start, got radius=None")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"expected ema to be None or in (0, 1), got {self.ema}")
         if self.clip_norm is not None and not self.clip_norm > 0:

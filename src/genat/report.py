@@ -18,6 +18,7 @@ from genat.provenance import provenance
 from genat.runs import Run
 
 SAMPLES, REPORT = "samples", "report.html"
+SHOWN_WAYS = 8  # trajectories in a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ def make_samples(
     *,
     steps: int | None = None,
     step_size: float | None = None,
-    trajectory: bool = True,
+    trajectory: bool = False,
 ) -> Samples:
     """Sample a run as its configuration says; steps and step_size override it where they are not None."""
     settings = run.config.sampling
     return sample(
         run.detector,
-        assemble.outside(run.config, assemble.data(run.config)),
+        assemble.outside(run.config, run.shape),
         seeds=seeds,
         steps=steps or settings.steps,
         step_size=step_size or settings.step_size,
@@ -73,8 +74,14 @@ def make_samples(
     )
 
 
-def save_samples(run: Run, made: Samples, seeds: Sequence[int]) -> Path:
-    """Write a run's samples into its folder: one PNG a seed, a grid, and the trajectories where they were kept.
+def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int]) -> Path:
+    """Write a run's samples into its folder: one PNG a seed, a grid, and the trajectories of the first few.
+
+    Args:
+        run: whose samples they are.
+        made: the samples.
+        ways: the first few again, with their trajectories: those of all would not fit into memory.
+        seeds: of the samples.
 
     Returns:
         The grid's path.
@@ -85,8 +92,8 @@ def save_samples(run: Run, made: Samples, seeds: Sequence[int]) -> Path:
         (folder / f"seed-{seed:05d}.png").write_bytes(plots.single(image))
     grid = folder / "grid.png"
     grid.write_bytes(plots.grid(made.images))
-    if made.trajectory is not None:
-        (folder / "trajectories.png").write_bytes(plots.trajectories(made.trajectory))
+    if ways.trajectory is not None:
+        (folder / "trajectories.png").write_bytes(plots.trajectories(ways.trajectory))
     return grid
 
 
@@ -151,16 +158,17 @@ def write(run: Run, *, command: str = "genat report") -> Path:
 
 
 def _generation_pictures(run: Run) -> Section:
-    train = assemble.data(run.config).train
-    made = make_samples(run, range(64))
-    save_samples(run, made, range(64))
+    seeds = range(64)
+    made, ways = make_samples(run, seeds), make_samples(run, seeds[:SHOWN_WAYS], trajectory=True)
+    if not (run.folder / SAMPLES).exists():
+        save_samples(run, made, ways, seeds)
     pictures = [
         Picture(plots.grid(made.images), "samples for seeds 0 to 63, none left out"),
-        Picture(plots.grid(train.tensor()[:64]), "training images, to compare"),
+        Picture(plots.grid(run.held_out().tensor()), "target images held out of training, to compare"),
         _transformed(run),
     ]
-    if made.trajectory is not None:
-        pictures.append(Picture(plots.trajectories(made.trajectory), "from outside data to sample, seeds 0 to 7"))
+    if ways.trajectory is not None:
+        pictures.append(Picture(plots.trajectories(ways.trajectory), "from outside data to sample, seeds 0 to 7"))
     settings = run.config.sampling
     kinds = [part.kind for part in run.config.outside]
     fitted = "fitted" if "class-gaussians" in kinds else "not fitted"
@@ -173,8 +181,8 @@ def _generation_pictures(run: Run) -> Section:
 
 
 def _transformed(run: Run) -> Picture:
-    """Before and after, for the families of the evaluation."""
-    inputs = families(assemble.official_test(run.config) or assemble.data(run.config).validation, n=6, seed=1)
+    """Before and after, a row for each family of the evaluation."""
+    inputs = families(run.held_out(), n=8, seed=1)
     before = torch.cat(list(inputs.values()))
     settings = run.config.sampling
     after = transform(run.detector, before, steps=settings.steps, step_size=settings.step_size).points
@@ -191,7 +199,7 @@ def _evaluation_sections(run: Run, figures: dict[str, Any], logits: dict[str, Te
     clean = {row["family"]: logits[row["family"]] for row in rows if row["radius"] is None}
     pictures = [
         Picture(
-            plots.histogram(target, clean, threshold=run.threshold if run.calibration else None),
+            plots.histogram(target, clean, threshold=run.threshold),
             "logits of target and outside data, clean",
             pixels=False,
         ),
@@ -265,4 +273,4 @@ def _training_section(run: Run) -> Section:
         f"{len(records):,} steps in {seconds:.0f} s of training time. The adversarial AUROC falls as the ascents grow "
         "longer and reach the target: at 1/2 the detector cannot tell where they end from the target."
     )
-    return Section("Training", [words], [Picture(plots.curves(records), "means over 100 steps", pixels=False)])
+    return Section("Training", [words], [Picture(plots.curves(records), "means over at most 100 steps", pixels=False)])

@@ -1,6 +1,7 @@
 """A run folder: all that a training leaves behind, and all that the other commands need.
 
-`config.yaml`, `metrics.jsonl`, `checkpoints/`, `calibration.json`, `samples/`, `evaluation/`, `report.html`.
+`config.yaml`, `metrics.jsonl`, `checkpoints/`, `calibration.json`, `held_out.safetensors`, `samples/`, `evaluation/`,
+`report.html`.
 """
 
 import json
@@ -11,19 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genat import assemble, checkpoints, config, detection
 from genat.balls import L2Ball
+from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Prediction
-from genat.sources import Source
+from genat.sources import Images, Source
 from genat.training import Fitted, Step, fit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 CONFIG, METRICS, CHECKPOINTS, CALIBRATION = "config.yaml", "metrics.jsonl", "checkpoints", "calibration.json"
+HELD_OUT = "held_out.safetensors"
+_SHOWN = 64
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,21 @@ class Run:
             raise ValueError(f"expected images (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}")
         if len(images) and not (images.min() >= 0 and images.max() <= 1):
             raise ValueError(f"expected images in [0, 1], got {images.min().item():.6g} to {images.max().item():.6g}")
-        return self._calibrated().predict(detection.logits(self.detector, images))
+        device = next(self.detector.parameters()).device
+        return self._calibrated().predict(detection.logits(self.detector, images.to(device)))
+
+    def held_out(self) -> Images:
+        """Return up to 64 target images that were held out of training, to show beside what was made.
+
+        Raises:
+            ValueError: where the training has not ended, or the file cannot be read.
+        """
+        self._calibrated()
+        path = self.folder / HELD_OUT
+        try:
+            return Images(load_file(path)["images"], name="held out")
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ValueError(f"{path}: expected held-out images, got a file that cannot be read: {error}") from None
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
@@ -85,11 +105,20 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
     Raises:
         FileNotFoundError: where there is no run.
         ValueError: where its files cannot be read; one line that names the file.
+
+    Example:
+        >>> import tempfile
+        >>> keys = ["iterations=2", "network_options.hidden=[8]", "outside=[{kind: uniform-noise}]"]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(config.load("digits", keys), folder)
+        ...     run = load(folder)
+        >>> run.shape, run.iteration
+        ((1, 8, 8), 2)
     """
     folder = Path(folder)
     settings = _read_config(folder)
     checkpoint = checkpoints.latest(folder / CHECKPOINTS)
-    shape = tuple(int(side) for side in checkpoint.state["shape"])
+    shape = _shape(folder, checkpoint)
     detector = assemble.detector(settings.model_copy(update={"init": None}), shape)
     weights = checkpoint.part("ema") or checkpoint.part("model")
     try:
@@ -98,7 +127,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
     detector = detector.to(device).eval().requires_grad_(False)
-    return Run(folder, settings, detector, shape, checkpoint.iteration, _read_calibration(folder))
+    return Run(folder, settings, detector, shape, checkpoint.iteration, _read_calibration(folder, checkpoint))
 
 
 def train(
@@ -131,8 +160,11 @@ def train(
     folder = Path(folder)
     _check_folder(folder, settings, resume=resume)
     done = checkpoints.latest(folder / CHECKPOINTS).iteration if resume else 0
-    data = assemble.data(settings)
-    outside = assemble.outside(settings, data)
+    data = assemble.target(settings)
+    outside = assemble.outside(settings, data.train.shape, data)
+    target = data.train.with_augmentation(assemble.augmentation(settings.augment))
+    if settings.tensorboard:
+        _summary_writer()
     detector = assemble.detector(settings, data.train.shape).to(assemble.device(settings))
     for note in data.train.notes:
         say(note)
@@ -147,12 +179,12 @@ def train(
             settings,
             folder=folder,
             detector=detector,
-            data=data,
+            target=target,
             outside=outside,
             resume=resume,
             callback=_both(record, callback),
         )
-    _calibrate(folder, settings, fitted, data.validation.tensor())
+    _calibrate(folder, settings, fitted, data.validation)
     return load(folder), fitted
 
 
@@ -164,8 +196,9 @@ def metrics(folder: str | Path) -> list[dict[str, float]]:
         ValueError: where a line is not JSON.
     """
     path = Path(folder) / METRICS
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # a line that is being written, or torn, is left
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
 
@@ -175,14 +208,14 @@ def _fit(
     *,
     folder: Path,
     detector: nn.Module,
-    data: assemble.Data,
+    target: Source,
     outside: Source,
     resume: bool,
     callback: Callable[[Step], None],
 ) -> Fitted:
     return fit(
         detector,
-        data.train.with_augmentation(assemble.augmentation(settings.augment)),
+        target,
         outside,
         iterations=settings.iterations,
         batch_size=settings.batch_size,
@@ -229,7 +262,7 @@ class _Recorder:
         kept = [line for line in metrics(folder) if line["iteration"] <= after] if after and path.exists() else []
         checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a", encoding="utf-8", buffering=1)
-        self.writer = _summary_writer(folder, after) if tensorboard else None
+        self.writer = _summary_writer()(str(folder / "events"), purge_step=after + 1) if tensorboard else None
 
     def __enter__(self) -> "_Recorder":
         return self
@@ -247,17 +280,19 @@ class _Recorder:
                 self.writer.add_scalar(f"training/{name}", value, step.iteration)
 
 
-def _summary_writer(folder: Path, after: int) -> Any:  # noqa: ANN401 - an optional library's type
+def _summary_writer() -> Any:  # noqa: ANN401 - an optional library's type
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError("tensorboard: expected the extra, got none installed: pip install 'genat[log]'") from None
-    return SummaryWriter(log_dir=str(folder / "events"), purge_step=after + 1)
+    return SummaryWriter
 
 
-def _calibrate(folder: Path, settings: Config, fitted: Fitted, held_out: Tensor) -> None:
+def _calibrate(folder: Path, settings: Config, fitted: Fitted, held_out: Images) -> None:
+    evenly = torch.linspace(0, len(held_out) - 1, min(_SHOWN, len(held_out)), dtype=torch.float64).long()
+    save_file({"images": held_out.take(evenly).pixels.contiguous()}, folder / HELD_OUT)
     device = next(fitted.detector.parameters()).device
-    calibration = detection.calibrate(fitted.detector, held_out.to(device), tpr=settings.tpr)
+    calibration = detection.calibrate(fitted.detector, held_out.tensor().to(device), tpr=settings.tpr)
     content = {"tpr": calibration.tpr, "digest": fitted.digest, "logits": calibration.logits.tolist()}
     checkpoints.write_text(folder / CALIBRATION, json.dumps(content) + "\n")
 
@@ -270,15 +305,29 @@ def _read_config(folder: Path) -> Config:
     return config.load(path)
 
 
-def _read_calibration(folder: Path) -> Calibration | None:
+def _shape(folder: Path, checkpoint: Checkpoint) -> tuple[int, ...]:
+    try:
+        return tuple(int(side) for side in checkpoint.state["shape"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{folder / CHECKPOINTS}: expected a checkpoint with the samples' shape, got none") from None
+
+
+def _read_calibration(folder: Path, checkpoint: Checkpoint) -> Calibration | None:
+    """Return the calibration of these weights; None where there is none, or it is that of others."""
     path = folder / CALIBRATION
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content["digest"] != checkpoints.digest(_weights(checkpoint)):
+            return None
         return Calibration(torch.tensor(content["logits"], dtype=torch.float64), tpr=content["tpr"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected a calibration, got a file that cannot be read as one: {error}") from None
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return {name: value for name, value in checkpoint.tensors.items() if not name.startswith("optimizer.")}
 
 
 def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:
@@ -290,5 +339,5 @@ def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:
             old, new = before.model_dump(), settings.model_dump()
             keys = ", ".join(key for key in old if old[key] != new[key])
             raise ValueError(f"{folder}: expected to resume with the run's own configuration, got another {keys}")
-    elif (folder / CONFIG).exists():
+    elif (folder / CONFIG).exists() or any((folder / CHECKPOINTS).glob("step-*.json")):
         raise ValueError(f"{folder}: expected a new folder, got a run: pass --resume to go on with it")

@@ -3,8 +3,10 @@
 import copy
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -199,7 +201,8 @@ class _Loss(nn.Module):
             logits = self.detector(torch.cat([inside, outside]))
             inside_logits, outside_logits = logits[: len(inside)], logits[len(inside) :]
             return maximin(inside_logits, outside_logits), inside_logits, outside_logits
-        inside = inside.requires_grad_()  # a forward of its own: the penalty's second pass is not paid for the outside
+        # a forward of its own: the penalty's second pass is not paid for the outside
+        inside = inside.detach().requires_grad_()
         inside_logits, outside_logits = self.detector(inside), self.detector(outside)
         penalty = r1_penalty(inside_logits, inside)
         return maximin(inside_logits, outside_logits) + self.r1 * penalty, inside_logits, outside_logits
@@ -229,8 +232,11 @@ class _Trainer:
                 f"got {self.recipe.batch_size}"
             )
         self.fabric.to_device(self.detector)
-        probe = self.outside.draw(4, generator=step_generator(self.recipe.seed, 0, "probe"))
-        check_detector(self.detector, self.fabric.to_device(probe))
+        recipe = self.recipe
+        self.climb = partial(climb, self.detector, step_size=recipe.step_size, box=recipe.box, rule=recipe.rule)
+        probe = self.fabric.to_device(self.outside.draw(4, generator=step_generator(recipe.seed, 0, "probe")))
+        check_detector(self.detector, probe)
+        self.climb(probe, steps=0, ball=recipe.ball)  # refuses what the first step would, before a file is written
         self.progress = self.plan.start(iterations=self.recipe.iterations)
         self.optimizer = self.make_optimizer(p for p in self.detector.parameters() if p.requires_grad)
         loss = _Loss(self.detector, self.recipe.r1)
@@ -238,13 +244,17 @@ class _Trainer:
         self.average = None if self.recipe.ema is None else copy.deepcopy(self.detector).requires_grad_(False).eval()
 
     def run(self, callback: Callable[[Step], None] | None) -> Fitted:
+        if self.iteration == 0:
+            self._save()  # so that a training stopped before its first checkpoint can be resumed too
         while self.iteration < self.recipe.iterations:
             step = self._step()
+            if callback is not None and self.fabric.is_global_zero:
+                callback(step)  # before the checkpoint: what a callback records is never behind it
             last = self.iteration == self.recipe.iterations
             if last or self.iteration % self.recipe.checkpoint_every == 0:
+                if not self._finite():
+                    raise DivergenceError(f"step {self.iteration}: expected finite weights, got some that are not")
                 self._save()
-            if callback is not None and self.fabric.is_global_zero:
-                callback(step)
         detector = self.detector if self.average is None else self.average
         return Fitted(detector.eval(), self.detector.eval(), self.iteration, checkpoints.digest(self._weights()))
 
@@ -252,64 +262,39 @@ class _Trainer:
         began, steps = time.perf_counter(), self.progress.steps
         inside, outside, path = self._batch(steps)
         _train_mode(self.detector)
-        loss, inside_logits, outside_logits = self.loss(inside, outside)
+        with self._seeded_layers():
+            loss, inside_logits, outside_logits = self.loss(inside, outside)
         self.fabric_optimizer.zero_grad()
         self.fabric.backward(loss)
         gradient = torch.nn.utils.get_total_norm(p.grad for p in self.detector.parameters() if p.grad is not None)
         inside_logits, outside_logits = self._gather(inside_logits), self._gather(outside_logits)
         area = auroc_tensor(inside_logits, outside_logits)
+        loss, path = self._gather(loss).mean(), self._gather(path).mean()
         values = torch.stack([loss, area, inside_logits.mean(), outside_logits.mean(), path, gradient]).double()
-        numbers: list[float] = values.detach().tolist()  # the step's one wait for the device
-        self._refuse_non_finite(
-            dict(zip(("loss", "auroc", "inside", "outside", "path", "gradient"), numbers, strict=True))
-        )
+        names = ("loss", "auroc", "inside", "outside", "path", "gradient")
+        numbers = dict(zip(names, values.tolist(), strict=True))  # the step's one wait for the device
+        self._refuse_non_finite(numbers)
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.detector.parameters(), self.recipe.clip_norm, gradient)
         self.fabric_optimizer.step()
         self.iteration += 1
         self._update_average()
-        self.progress.observe(auroc=numbers[1])
-        loss_value, area_value, inside_mean, outside_mean, way, norm = numbers
-        return Step(
-            iteration=self.iteration,
-            loss=loss_value,
-            auroc=area_value,
-            steps=steps,
-            inside=inside_mean,
-            outside=outside_mean,
-            path=way,
-            gradient=norm,
-            seconds=time.perf_counter() - began,
-        )
+        self.progress.observe(auroc=numbers["auroc"])
+        return Step(self.iteration, steps=steps, seconds=time.perf_counter() - began, **numbers)
 
     def _batch(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         recipe = self.recipe
         inside, outside = self._draw(self.target, "target"), self._draw(self.outside, "outside")
-        generator = self._generator("start") if recipe.random_start else None
+        # a process's own: the same offsets on each would not be independent
+        generator = self._generator(f"start {self.fabric.global_rank}") if recipe.random_start else None
         try:
             with self.fabric.autocast():
-                up = climb(
-                    self.detector,
-                    outside,
-                    steps=steps,
-                    step_size=recipe.step_size,
-                    ball=recipe.ball,
-                    box=recipe.box,
-                    rule=recipe.rule,
-                    random_start=recipe.random_start,
-                    generator=generator,
+                up = self.climb(
+                    outside, steps=steps, ball=recipe.ball, random_start=recipe.random_start, generator=generator
                 )
                 if recipe.descent_steps:
-                    inside = climb(
-                        self.detector,
-                        inside,
-                        steps=recipe.descent_steps,
-                        step_size=recipe.step_size,
-                        ball=recipe.descent_ball,
-                        box=recipe.box,
-                        rule=recipe.rule,
-                        descend=True,
-                    ).points
+                    down = self.climb(inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True)
+                    inside = down.points
         except FloatingPointError as error:
             self._diverged(str(error))
         return inside, up.points, up.path.mean() / (max(steps, 1) * recipe.step_size)
@@ -323,9 +308,20 @@ class _Trainer:
     def _generator(self, purpose: str) -> torch.Generator:
         return step_generator(self.recipe.seed, self.iteration, purpose)
 
-    def _gather(self, logits: Tensor) -> Tensor:
-        logits = logits.detach().float()
-        gathered = logits if self.fabric.world_size == 1 else self.fabric.all_gather(logits)
+    @contextmanager
+    def _seeded_layers(self) -> Iterator[None]:
+        """Let random layers, such as dropout, draw from (seed, step) too, and leave the global random state alone."""
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        seed = self._generator(f"layers {self.fabric.global_rank}").initial_seed()
+        with torch.random.fork_rng(devices=devices):
+            torch.default_generator.manual_seed(seed)
+            for device in devices:
+                torch.cuda.default_generators[device.index].manual_seed(seed)
+            yield
+
+    def _gather(self, values: Tensor) -> Tensor:
+        values = values.detach().float()
+        gathered = values if self.fabric.world_size == 1 else self.fabric.all_gather(values)
         return torch.as_tensor(gathered).flatten()
 
     def _refuse_non_finite(self, numbers: dict[str, float]) -> None:
@@ -335,7 +331,7 @@ class _Trainer:
 
     def _diverged(self, why: str) -> NoReturn:
         saved = ""
-        if self.folder is not None and all(torch.isfinite(p).all() for p in self.detector.parameters()):
+        if self.folder is not None and self._finite():
             self._save()
             saved = f"; the weights before it are saved in {self.folder}"
         raise DivergenceError(f"step {self.iteration + 1}: {why}{saved}")
@@ -356,6 +352,9 @@ class _Trainer:
             weights |= {f"ema.{name}": value for name, value in self.average.state_dict().items()}
         return weights
 
+    def _finite(self) -> bool:
+        return all(bool(torch.isfinite(value).all()) for value in self._weights().values())
+
     def _save(self) -> None:
         if self.folder is None or not self.fabric.is_global_zero:
             return
@@ -373,11 +372,15 @@ class _Trainer:
         """Stand where the checkpoint was written."""
         if checkpoint.state["seed"] != self.recipe.seed:
             raise ValueError(f"expected to resume with seed {checkpoint.state['seed']}, got {self.recipe.seed}")
-        self.detector.load_state_dict(checkpoint.part("model"))
-        if self.average is not None:
-            self.average.load_state_dict(checkpoint.part("ema"))
         moments = checkpoint.part("optimizer")
-        self.optimizer.load_state_dict(checkpoints.restore_optimizer(moments, checkpoint.state["optimizer"]))
+        try:
+            self.detector.load_state_dict(checkpoint.part("model"))
+            if self.average is not None:
+                self.average.load_state_dict(checkpoint.part("ema"))
+            self.optimizer.load_state_dict(checkpoints.restore_optimizer(moments, checkpoint.state["optimizer"]))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"expected the checkpoint's network and ema, got others: {reason}") from None
         self.progress.restore(checkpoint.state["curriculum"])
         self.iteration = checkpoint.iteration
 

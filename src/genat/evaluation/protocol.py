@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -40,8 +41,8 @@ def evaluate(
 
     Detection is measured on the target's test images against noise, dead leaves, the inverted target and the target
     with its patches shuffled, clean and at each L2 radius, beside the energy score of a plain classifier where the
-    target has classes. Generation is measured by that classifier: how many samples it recognises, how evenly they
-    cover the classes, and the kernel distance of its features to those of real test images.
+    target has two classes or more. Generation is measured by that classifier: how many samples it recognises, how
+    evenly they cover the classes, and the kernel distance of its features to those of real test images.
 
     Args:
         run: as `genat.load` gives it.
@@ -61,7 +62,7 @@ def evaluate(
         ValueError: where the images have another shape than the detector's.
     """
     began = time.monotonic()
-    data = assemble.data(run.config)
+    data = assemble.target(run.config)
     own = images if images is not None else assemble.official_test(run.config)
     inside = data.validation if own is None else own
     if inside.shape != run.shape:
@@ -75,13 +76,14 @@ def evaluate(
         "outside_of_training": [part.kind for part in run.config.outside],
         "detection": as_dicts(table.rows),
     }
-    if data.train.labels is not None:
+    classes = _classes(data)
+    if len(classes) > 1:
         say("baseline: a plain classifier and its energy score")
-        classifier = _classifier(data)
+        classifier = _classifier(data, classes)
         baseline = measure(baselines.energy_detector(classifier), check_convergence=False)
         figures["baseline"] = as_dicts(baseline.rows)
         say(f"generation: {n_samples} samples")
-        figures["generation"] = _generation(run, data, inside, classifier, n_samples)
+        figures["generation"] = _generation(run, data, inside, classifier=classifier, classes=classes, n=n_samples)
     figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
@@ -94,16 +96,22 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """Return an evaluation's figures and logits from a run folder, None where it has none.
 
     Raises:
-        ValueError: where the figures are not JSON.
+        ValueError: where either file is missing or cannot be read; one line that names it.
     """
     path = Path(folder) / FOLDER / FIGURES
     if not path.exists():
         return None
+    logits = path.with_name(LOGITS)
     try:
         figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected JSON, got {error}") from None
-    return figures, load_file(path.with_name(LOGITS))
+    if not isinstance(figures, dict) or not figures.keys() >= {"inside", "outside_of_training", "detection", "made"}:
+        raise ValueError(f"{path}: expected an evaluation's figures, got other JSON")
+    try:
+        return figures, load_file(logits)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{logits}: expected an evaluation's logits, got {error}") from None
 
 
 class _Measure:
@@ -127,20 +135,42 @@ class _Measure:
         )
 
 
-def _classifier(data: assemble.Data) -> baselines.Classifier:
+def _classes(data: assemble.Data) -> list[str]:
+    """Return the names of the target's classes that have images; the configuration may have left some out."""
+    labels = {label for part in (data.train, data.validation) for label in _indices(part)}
+    return [data.train.classes[label] for label in sorted(labels)]
+
+
+def _labels(images: Images, classes: Sequence[str]) -> Tensor | None:
+    """Return labels as indices into these classes, None where there are none or an image is of another class."""
+    names = [images.classes[index] for index in _indices(images)]
+    return torch.tensor([classes.index(name) for name in names]) if names and {*names} <= {*classes} else None
+
+
+def _indices(images: Images) -> list[int]:
+    return [] if images.labels is None else images.labels.tolist()
+
+
+def _classifier(data: assemble.Data, classes: Sequence[str]) -> baselines.Classifier:
     """Return a plain classifier of all of the target's images but the test's; it had no part in the detector."""
     parts = (data.train, data.validation)
-    labels = [part.labels for part in parts if part.labels is not None]
+    labels = [found for part in parts if (found := _labels(part, classes)) is not None]
     return baselines.train_classifier(torch.cat([part.tensor() for part in parts]), torch.cat(labels))
 
 
 def _generation(
-    run: Run, data: assemble.Data, inside: Images, classifier: baselines.Classifier, n: int
+    run: Run,
+    data: assemble.Data,
+    inside: Images,
+    *,
+    classifier: baselines.Classifier,
+    classes: Sequence[str],
+    n: int,
 ) -> dict[str, Any]:
     settings = run.config.sampling
     made = sample(
         run.detector,
-        assemble.outside(run.config, data),
+        assemble.outside(run.config, run.shape, data),
         seeds=range(_SEED, _SEED + n),
         steps=settings.steps,
         step_size=settings.step_size,
@@ -153,11 +183,10 @@ def _generation(
         name: kernel_distance(features(classifier, images[:equal]), real)
         for name, images in (("samples", made.images), ("starts", made.starts), ("training images", _some(data, equal)))
     }
-    accuracy = None
-    if inside.labels is not None:
-        accuracy = baselines.accuracy(classifier, inside.tensor(), inside.labels)
+    labels = _labels(inside, classes)
+    accuracy = None if labels is None else baselines.accuracy(classifier, inside.tensor(), labels)
     return asdict(report) | {
-        "classes": list(data.train.classes),
+        "classes": list(classes),
         "classifier_accuracy": accuracy,
         "kernel_distance": distances,
         "kernel_distance_n": equal,

@@ -1,0 +1,5 @@
+"""`python -m genat` is `genat`."""
+
+from genat.cli import main
+
+main()

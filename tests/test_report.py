@@ -1,0 +1,156 @@
+"""The report: one file, whole, that refers to nothing outside itself."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from genat import config, plots, report, runs
+from genat.evaluation import protocol
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class _Page(HTMLParser):
+    """Reads a page, expecting that every tag that is opened is closed in its turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.alternatives: list[str | None] = []
+        self.headings: list[str] = []
+        self.scripts = 0
+        self.tables: list[bool] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        self.scripts += tag == "script"
+        if tag == "img":
+            self.alternatives.append(found.get("alt"))
+        if tag == "table":
+            self.tables.append(self.open[-1] == "div")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def _written(folder: Path) -> tuple[str, _Page]:
+    html = report.write(runs.load(folder), command="genat report & more").read_text(encoding="utf-8")
+    return html, _Page(html)
+
+
+def _check_alone(html: str, page: _Page) -> None:
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    assert page.scripts == 0
+    assert page.sources
+    for source in page.sources:
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as image:
+            image.load()
+    assert all(page.alternatives)
+    assert page.tables
+    assert all(page.tables)
+    assert ".scroll { overflow-x: auto; }" in html
+
+
+def test_a_report_of_a_training_alone(tiny_run: Path) -> None:
+    html, page = _written(tiny_run)
+    _check_alone(html, page)
+    assert page.headings == ["Generation", "Training", "How this was made"]
+    assert "genat report &amp; more" in html
+    assert "A detector trained for 40 steps by unconstrained generative adversarial training." in html
+    assert "40 steps in" in html
+    assert (tiny_run / "samples" / "seed-00063.png").is_file()
+
+
+def test_a_report_of_an_evaluation(evaluated_run: Path) -> None:
+    html, page = _written(evaluated_run)
+    _check_alone(html, page)
+    expected = ["Generation", "What a classifier sees in the samples", "Detection", "Training", "How this was made"]
+    assert page.headings == expected
+    for said in ("599 test images", "photographs", "worst case within L2 0.5", "599 / 10", "95 % bootstrap interval",
+                 "classifier&#39;s energy: AUROC", "made_by", "genat evaluate", "hardware", "torch"):  # fmt: skip
+        assert said in html
+    assert len(re.findall(r"<tr><td>(uniform noise|dead leaves|inverted|shuffled patches)</td>", html)) == 12
+    assert _written(evaluated_run)[0] == html
+
+
+def test_the_configuration_in_the_report_is_the_runs(tiny_run: Path) -> None:
+    html, _ = _written(tiny_run)
+    match = re.search(r"<pre>(.*?)</pre>", html, re.DOTALL)
+    assert match is not None
+    assert config.Config.model_validate(yaml.safe_load(match[1])) == runs.load(tiny_run).config
+
+
+def test_names_are_escaped(tiny_run: Path) -> None:
+    path = tiny_run / "config.yaml"
+    text = path.read_text(encoding="utf-8").replace("name: tiny", "name: <script>alert(1)")
+    path.write_text(text, encoding="utf-8")
+    html, page = _written(tiny_run)
+    _check_alone(html, page)
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_there_is_no_report_of_a_training_that_was_cut_short(tiny_run: Path) -> None:
+    (tiny_run / "calibration.json").unlink()
+    before = (tiny_run / "report.html").exists()
+    with pytest.raises(ValueError, match="expected a finished training, got one at step 40: resume it"):
+        report.write(runs.load(tiny_run))
+    assert (tiny_run / "report.html").exists() == before
+
+
+def test_the_detection_table_says_what_was_seen_and_what_was_not_measured() -> None:
+    row = {
+        "family": "uniform noise", "seen": True, "radius": None, "n_inside": 5, "n_outside": 6, "auroc": 0.5,
+        "low": 0.25, "high": 0.75, "fpr95": 1.0, "evaluations": 0, "doubled": None,
+    }  # fmt: skip
+    attacked = row | {"seen": False, "radius": 0.5, "doubled": 0.4, "evaluations": 107}
+    table = report.detection_table([row, attacked], None)
+    assert table.columns[-1] == "passes"
+    assert list(table.rows[0]) == [
+        "uniform noise (seen)", "clean", "5 / 6", "0.5000", "[0.2500, 0.7500]", "", "1.000", "0"
+    ]  # fmt: skip
+    assert list(table.rows[1])[:2] == ["uniform noise", "L2 0.5"]
+    assert table.rows[1][5] == "0.4000"
+    beside = report.detection_table([row, attacked], [row, row | {"auroc": 0.125}])
+    assert [line[-1] for line in beside.rows] == ["0.5000", "0.1250"]
+
+
+def test_saved_samples_hold_the_pixels_that_were_made(tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    made, ways = report.make_samples(run, [4, 2]), report.make_samples(run, [4], trajectory=True)
+    grid = report.save_samples(run, made, ways, [4, 2])
+    written = ["grid.png", "seed-00002.png", "seed-00004.png", "trajectories.png"]
+    assert sorted(path.name for path in grid.parent.iterdir()) == written
+    assert ways.trajectory is not None
+    assert torch.equal(ways.trajectory[-1, 0], made.images[0]), "a sample with its way is the sample without"
+    assert (grid.parent / "seed-00004.png").read_bytes() == plots.single(made.images[0])
+
+
+def test_read_gives_what_evaluate_wrote(evaluated_run: Path, tiny_run: Path) -> None:
+    assert protocol.read(tiny_run) is None
+    found = protocol.read(evaluated_run)
+    assert found is not None
+    figures, logits = found
+    assert logits["target"].shape == (figures["inside"]["n"],)
