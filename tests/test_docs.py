@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 def test_figures_and_tables_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["figures.py", "--check"])
     written = runpy.run_path(str(ROOT / "docs" / "figures.py"), run_name="__main__")
-    assert written["DEMO"].is_file()
+    assert len(written["DEMO"]) >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
