@@ -303,3 +303,9 @@ def test_any_override_loads_or_is_refused_in_one_line(overrides: list[str]) -> N
     else:
         again = Config.model_validate(yaml.safe_load(dump(config)))
         assert dump(again) == dump(config)
+
+
+def test_another_network_comes_without_the_options_of_the_one_it_replaces() -> None:
+    assert load("images").network_options == {"width": 12}
+    assert load("images", ["network=mlp"]).network_options == {}
+    assert load("images", ["network_options.hidden=[8]", "network=mlp"]).network_options == {"hidden": [8]}

@@ -110,22 +110,24 @@ def test_a_histogram_of_identical_values(value: float) -> None:
 
 def test_a_histogram_of_one_value_each_and_of_many_families() -> None:
     families = {f"family {i}": torch.tensor([float(i)]) for i in range(9)}
-    plots.histogram(torch.tensor([100.0]), families)
-    plots.histogram(torch.tensor([-100.0]), families)
+    above, below = (_pixels(plots.histogram(torch.tensor([value]), families)) for value in (100.0, -100.0))
+    assert above.shape == below.shape
+    assert (above != below).any()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_roc_of_perfect_and_of_inverted_separation(sign: int) -> None:
-    plots.roc(torch.full((5,), sign * 3.0), {"noise": torch.zeros(4), "ties": torch.full((4,), sign * 3.0)})
+    png = plots.roc(torch.full((5,), sign * 3.0), {"noise": torch.zeros(4), "ties": torch.full((4,), sign * 3.0)})
+    assert _pixels(png).ndim == 3
 
 
 def test_roc_of_one_image_each() -> None:
-    plots.roc(torch.zeros(1), {"noise": torch.zeros(1)}, title="one")
+    assert _pixels(plots.roc(torch.zeros(1), {"noise": torch.zeros(1)}, title="one")).ndim == 3
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 399, 1000])
 def test_curves_of_any_length(n: int) -> None:
-    plots.curves([STEP | {"iteration": i} for i in range(1, n + 1)])
+    assert _pixels(plots.curves([STEP | {"iteration": i} for i in range(1, n + 1)])).ndim == 3
 
 
 def test_no_curves_without_records() -> None:

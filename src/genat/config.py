@@ -239,7 +239,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         source: a preset's name, or the path of a YAML file.
-        overrides: `key=value` each, the key dotted (`steps.last=10`), the value YAML.
+        overrides: `key=value` each, the key dotted (`steps.last=10`), the value YAML. Another `network` comes without
+            the options of the one it replaces.
 
     Raises:
         ValueError: one line that names every key that is wrong, what was expected and what came.
@@ -288,6 +289,8 @@ def _read(text: str, where: str, overrides: Sequence[str]) -> Config:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
+    if any(override.partition("=")[0].strip() == "network" for override in overrides):
+        content.pop("network_options", None)  # they were another network's
     for override in overrides:
         _override(content, override)
     try:
