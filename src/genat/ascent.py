@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from genat.balls import Ball, L2Ball, LinfBall, distance
+from genat.balls import Ball, L2Ball, LinfBall, distance, per_sample
 
 Detector: TypeAlias = Callable[[Tensor], Tensor]
 """Any module or function `(N, *) -> (N,)`: a logit, high in distribution."""
@@ -313,7 +313,7 @@ class _Loop:
         points, record = self.best
         better = self.sign * logits > self.sign * _rows(record, self.active)
         if self.active is None:
-            self.best = torch.where(_wide(better, here), here, points), torch.where(better, logits, record)
+            self.best = torch.where(per_sample(better, here), here, points), torch.where(better, logits, record)
         else:
             rows = self.active[better]
             self.best = points.index_copy(0, rows, here[better]), record.index_copy(0, rows, logits[better])
@@ -334,10 +334,6 @@ def _checked(logits: Tensor, points: Tensor) -> Tensor:
 
 def _rows(tensor: Tensor, active: Tensor | None) -> Tensor:
     return tensor if active is None else tensor[active]
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def _clip(points: Tensor, box: Box | None) -> Tensor:
@@ -382,7 +378,7 @@ def _check_sizes(starts: Tensor, step_size: float | Tensor) -> float | Tensor:
             raise ValueError(f"expected step_size of shape {(len(starts),)}, got {tuple(step_size.shape)}")
         if not (torch.isfinite(step_size) & (step_size > 0)).all():
             raise ValueError("expected every step_size to be positive and finite, got one that is not")
-        return _wide(step_size.to(starts), starts)
+        return per_sample(step_size.to(starts), starts)
     if not (step_size > 0 and math.isfinite(step_size)):
         raise ValueError(f"expected step_size to be positive and finite, got {step_size}")
     return float(step_size)

@@ -89,7 +89,7 @@ class L2Ball:
         normal = torch.randn(centers.shape, generator=generator, dtype=torch.float64)
         uniform = torch.rand(len(centers), generator=generator, dtype=torch.float64)
         length = radius * uniform.pow(1.0 / dimension)
-        offset = normal * _per_sample(length, normal) / _positive(_norm(normal))
+        offset = normal * per_sample(length, normal) / _positive(_norm(normal))
         return self.project(centers + offset.to(centers), centers)
 
 
@@ -165,16 +165,22 @@ def _finite_radius(ball: L2Ball | LinfBall) -> float:
     return ball.radius
 
 
-def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Return `(N,)` values in a shape that broadcasts over samples `(N, *)`.
+
+    Example:
+        >>> per_sample(torch.ones(2), torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 1, 1, 1])
+    """
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def _norm(x: Tensor) -> Tensor:
-    return _per_sample(torch.linalg.vector_norm(x.flatten(1), dim=1), x)
+    return per_sample(torch.linalg.vector_norm(x.flatten(1), dim=1), x)
 
 
 def _largest(x: Tensor) -> Tensor:
-    return _per_sample(x.flatten(1).abs().amax(dim=1), x)
+    return per_sample(x.flatten(1).abs().amax(dim=1), x)
 
 
 def _positive(x: Tensor) -> Tensor:
