@@ -9,8 +9,10 @@ from genat.sources.outside import Box, ClassGaussians, DeadLeaves, Noise
 from genat.sources.photographs import Photographs
 from genat.sources.source import Samples, Source, as_source, describe
 from genat.sources.tables import hugging_face, parquet
+from genat.sources.toy import TOYS, Toy
 
 __all__ = [
+    "TOYS",
     "Augment",
     "Augmentation",
     "Blurred",
@@ -25,6 +27,7 @@ __all__ = [
     "Samples",
     "ShuffledPatches",
     "Source",
+    "Toy",
     "as_source",
     "describe",
     "digits",
