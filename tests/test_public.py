@@ -20,12 +20,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # and detection -> evaluation -> report -> the command line.
 ROWS = (
     ("balls", "curriculum", "ranking", "checkpoints", "provenance"),
-    ("ascent", "sources"),
+    ("arguments", "ascent", "sources"),
     ("objectives", "networks", "recipe", "config", "plots", "doctor"),
     ("training", "generation", "detection"),
-    ("assemble", "progress", "adversaries", "baselines"),
+    ("assemble", "progress", "adversaries", "baselines", "theory"),
     ("runs",),
     ("evaluation",),
+    ("simulations",),
     ("report",),
     ("demo",),
     ("cli",),
@@ -35,6 +36,7 @@ RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 # within a row, the order of the way through the house
 ORDER = (
     "balls",
+    "arguments",
     "ascent",
     "objectives",
     "curriculum",

@@ -1,7 +1,6 @@
 """The one inner loop: training, generation, editing and the attacks of the house all climb a logit here."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -9,6 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from genat.arguments import check_ascent
 from genat.balls import Ball, L2Ball, LinfBall, distance, per_sample
 
 Detector: TypeAlias = Callable[[Tensor], Tensor]
@@ -29,8 +29,9 @@ class Climb:
         points: `(N, *)` where each sample ended.
         passes: `(N,)` int64, forward and backward passes spent on each sample; with keep="best" the last look at the
             logit, a forward pass alone, counts as one.
-        path: `(N,)` length of the way walked, in the ball's norm. Divided by steps x step_size it is 1 on a free way
-            and near 0 where an ascent is stuck.
+        path: `(N,)` length of the way walked, in the ball's norm.
+        reach: `(N,)` the sizes of its steps summed. The path over it is 1 on a free way and near 0 where an ascent is
+            stuck.
         logits: `(N,)` at `points` with keep="best", else None: the last step is taken and not looked at again.
         trajectory: `(T, N, *)` the starts and the points after every step, where asked for, else None.
     """
@@ -38,6 +39,7 @@ class Climb:
     points: Tensor
     passes: Tensor
     path: Tensor
+    reach: Tensor
     logits: Tensor | None
     trajectory: Tensor | None
 
@@ -48,12 +50,13 @@ def ascend(
     *,
     steps: int,
     step_size: float | Tensor,
+    shrink: float | Tensor = 1.0,
     ball: Ball = L2Ball(),
     box: Box | None = UNIT_BOX,
     rule: Rule = "steepest",
     descend: bool = False,
     random_start: bool = False,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
 ) -> Tensor:
@@ -74,13 +77,16 @@ def ascend(
         steps: :math:`K \ge 0`; 0 returns the starts (or random starts).
         step_size: :math:`s > 0` in the input's units, for all samples or `(N,)` one for each. For the ball's own
             norm it is the distance walked a step; for "adam" it is the learning rate.
+        shrink: the last step's size over the first's, in (0, 1], for all samples or `(N,)`; the sizes fall
+            geometrically, :math:`s_k = s\, shrink^{k / (K - 1)}`, so that a climb travels first and settles then.
         ball: where ascent may go; `L2Ball()` without a radius is unconstrained.
         box: lowest and highest value of every entry; (0, 1) for pixels, None for points without bounds.
         rule: "steepest" is the ball's own direction (normalised for L2, sign for Linf); "normalized" and "sign" name
             one of the two; "adam" is an Adam step on the points, its state new at every call.
         descend: go down instead, as in-distribution descent does.
         random_start: begin at points drawn uniformly from the ball instead of its centre.
-        generator: a CPU generator for the random start; None is for ascents without one.
+        generator: a CPU generator for the random start; several share the samples among them, block by block; None
+            is for ascents without a random start.
         keep: "last" iterate, or the "best" seen, which costs one more forward pass.
         stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on.
 
@@ -89,7 +95,7 @@ def ascend(
 
     Raises:
         ValueError: for arguments out of range, starts outside the box, or a detector whose output is not `(N,)`.
-        FloatingPointError: where the climb reached a point that is not finite.
+        NonFiniteError: a FloatingPointError, where the climb reached points that are not finite; says which.
 
     References:
         GAT: Generative Adversarial Training for Adversarial Example Detection and Robust Classification (Yin, Kolouri,
@@ -111,6 +117,7 @@ def ascend(
         starts,
         steps=steps,
         step_size=step_size,
+        shrink=shrink,
         ball=ball,
         box=box,
         rule=rule,
@@ -128,12 +135,13 @@ def climb(
     *,
     steps: int,
     step_size: float | Tensor,
+    shrink: float | Tensor = 1.0,
     ball: Ball = L2Ball(),
     box: Box | None = UNIT_BOX,
     rule: Rule = "steepest",
     descend: bool = False,
     random_start: bool = False,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
     trajectory: bool = False,
@@ -144,7 +152,7 @@ def climb(
     steps.
 
     Raises:
-        ValueError, FloatingPointError: as `ascend`.
+        ValueError, NonFiniteError: as `ascend`.
 
     Example:
         >>> linear = lambda x: x.sum(1)
@@ -152,10 +160,11 @@ def climb(
         >>> end.points.flatten(), end.passes
         (tensor([0.4000, 1.0000]), tensor([4, 3]))
     """
-    sizes = _check(
+    sizes = check_ascent(
         starts=starts,
         steps=steps,
         step_size=step_size,
+        shrink=shrink,
         box=box,
         rule=rule,
         keep=keep,
@@ -167,18 +176,35 @@ def climb(
         centers = starts.detach().clone()
         points = centers
         if random_start and generator is not None:
-            points = _clip(ball.random_start(centers, generator=generator), box)
-        state = _Loop(detector, centers, points, ball, box, rule, sizes, -1.0 if descend else 1.0)
+            generators = [generator] if isinstance(generator, torch.Generator) else generator
+            blocks = centers.tensor_split(len(generators))
+            scattered = [ball.random_start(block, generator=g) for block, g in zip(blocks, generators, strict=True)]
+            points = _clip(torch.cat(scattered), box)
+        state = _Loop(detector, centers, points, ball, box, rule, steps, *sizes, -1.0 if descend else 1.0)
         kept = [points.clone()] if trajectory else None
         for _ in range(steps):
             if not state.step(track_best=keep == "best", stop_at=stop_at):
                 break
             if kept is not None:
                 kept.append(state.points.clone())
-        if not torch.isfinite(state.points).all():
-            raise FloatingPointError("expected finite points, got some that are not: the detector's gradient is not")
+        finite = torch.isfinite(state.points)
+        if not finite.all():
+            raise NonFiniteError(~finite.flatten(1).all(dim=1))
         logits = state.look_back() if keep == "best" else None
-    return Climb(state.points, state.passes, state.path, logits, None if kept is None else torch.stack(kept))
+    way = None if kept is None else torch.stack(kept)
+    return Climb(state.points, state.passes, state.path, state.reach, logits, way)
+
+
+class NonFiniteError(FloatingPointError):
+    """A climb reached points that are not finite.
+
+    Attributes:
+        samples: `(N,)` bool, which.
+    """
+
+    def __init__(self, samples: Tensor) -> None:
+        super().__init__("expected finite points, got some that are not: the detector's gradient is not")
+        self.samples = samples
 
 
 @contextmanager
@@ -222,10 +248,13 @@ class _Loop:
     ball: Ball
     box: Box | None
     rule: Rule
+    steps: int
     sizes: float | Tensor
+    shrink: float | Tensor
     sign: float
     passes: Tensor = field(init=False)
     path: Tensor = field(init=False)
+    reach: Tensor = field(init=False)
     active: Tensor | None = None
     count: int = 0
     best: tuple[Tensor, Tensor] | None = None
@@ -234,6 +263,7 @@ class _Loop:
     def __post_init__(self) -> None:
         self.passes = torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device)
         self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
+        self.reach = torch.zeros_like(self.path)
 
     def step(self, *, track_best: bool, stop_at: float | None) -> bool:
         """Take one step; return False where no sample moves any more."""
@@ -263,17 +293,27 @@ class _Loop:
         return logits
 
     def _move(self, here: Tensor, uphill: Tensor) -> None:
-        self.count += 1
         rows = self.active
-        size = self.sizes if isinstance(self.sizes, float) else _rows(self.sizes, rows)
+        size = self._size()
+        self.count += 1
         moved = here + size * self._direction(uphill)
         moved = _clip(self.ball.project(moved, _rows(self.centers, rows)), self.box)
         length = distance(moved, here, self.ball)
+        free = size.flatten() if isinstance(size, Tensor) else torch.full_like(length, size)
         if rows is None:
-            self.points, self.path = moved, self.path + length
+            self.points, self.path, self.reach = moved, self.path + length, self.reach + free
         else:
             self.points = self.points.index_copy(0, rows, moved)
             self.path = self.path.index_add(0, rows, length)
+            self.reach = self.reach.index_add(0, rows, free)
+
+    def _size(self) -> float | Tensor:
+        size = (
+            self.sizes
+            if isinstance(self.shrink, float) and self.shrink == 1
+            else (self.sizes * self.shrink ** (self.count / max(self.steps - 1, 1)))
+        )
+        return size if isinstance(size, float) else _rows(size, self.active)
 
     def _direction(self, uphill: Tensor) -> Tensor:
         if self.rule == "steepest":
@@ -338,61 +378,3 @@ def _rows(tensor: Tensor, active: Tensor | None) -> Tensor:
 
 def _clip(points: Tensor, box: Box | None) -> Tensor:
     return points if box is None else points.clamp(*box)
-
-
-def _check(
-    *,
-    starts: Tensor,
-    steps: int,
-    step_size: float | Tensor,
-    box: Box | None,
-    rule: str,
-    keep: str,
-    stop_at: float | None,
-    random_start: bool,
-    generator: torch.Generator | None,
-) -> float | Tensor:
-    """Refuse what cannot be meant, before any compute; return the step sizes ready to multiply with."""
-    if not starts.is_floating_point() or starts.ndim < 2:
-        raise ValueError(f"expected starts of shape (N, *), floating point, got {tuple(starts.shape)} {starts.dtype}")
-    if steps < 0:
-        raise ValueError(f"expected steps to be at least 0, got {steps}")
-    if rule not in ("steepest", "normalized", "sign", "adam"):
-        raise ValueError(f"expected rule to be 'steepest', 'normalized', 'sign' or 'adam', got {rule!r}")
-    if keep not in ("last", "best"):
-        raise ValueError(f"expected keep to be 'last' or 'best', got {keep!r}")
-    if stop_at is not None and not math.isfinite(stop_at):
-        raise ValueError(f"expected stop_at to be None or a finite logit, got {stop_at}")
-    if random_start != (generator is not None):
-        raise ValueError(
-            "expected random_start and generator together, got "
-            + ("random_start without a generator" if random_start else "a generator without random_start")
-        )
-    _check_range(starts, box)
-    return _check_sizes(starts, step_size)
-
-
-def _check_sizes(starts: Tensor, step_size: float | Tensor) -> float | Tensor:
-    if isinstance(step_size, Tensor):
-        if step_size.shape != starts.shape[:1]:
-            raise ValueError(f"expected step_size of shape {(len(starts),)}, got {tuple(step_size.shape)}")
-        if not (torch.isfinite(step_size) & (step_size > 0)).all():
-            raise ValueError("expected every step_size to be positive and finite, got one that is not")
-        return per_sample(step_size.to(starts), starts)
-    if not (step_size > 0 and math.isfinite(step_size)):
-        raise ValueError(f"expected step_size to be positive and finite, got {step_size}")
-    return float(step_size)
-
-
-def _check_range(starts: Tensor, box: Box | None) -> None:
-    if box is not None and not box[0] < box[1]:
-        raise ValueError(f"expected box to be (low, high) with low < high, got {box}")
-    if starts.numel() == 0:
-        return
-    low, high = torch.stack(starts.detach().aminmax()).tolist()
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError("expected starts to be finite, got values that are not")
-    # the box in the starts' own precision, which is where clipping to it ends
-    floor, ceiling = (low, high) if box is None else starts.new_tensor(box).tolist()
-    if low < floor or high > ceiling:
-        raise ValueError(f"expected starts inside the box {box}, got values from {low:.6g} to {high:.6g}")

@@ -161,7 +161,7 @@ def transform(
 
 def _first(part: Climb, n: int) -> Climb:
     trajectory = None if part.trajectory is None else part.trajectory[:, :n]
-    return Climb(part.points[:n], part.passes[:n], part.path[:n], None, trajectory)
+    return Climb(part.points[:n], part.passes[:n], part.path[:n], part.reach[:n], None, trajectory)
 
 
 def _joined(parts: Sequence[Climb]) -> Climb:
@@ -170,6 +170,7 @@ def _joined(parts: Sequence[Climb]) -> Climb:
         torch.cat([part.points for part in parts]),
         torch.cat([part.passes for part in parts]),
         torch.cat([part.path for part in parts]),
+        torch.cat([part.reach for part in parts]),
         None,
         torch.cat(trajectories, dim=1) if trajectories else None,
     )

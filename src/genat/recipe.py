@@ -14,6 +14,8 @@ from genat.balls import Ball
 
 OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
 
+_RATE_FLOOR = 0.01  # share of the learning rate that annealing ends at
+
 
 def adam(rate: float = 5e-4, *, betas: tuple[float, float] = (0.0, 0.99)) -> OptimizerFactory:
     r"""Return a maker of Adam optimisers with the papers' :math:`\beta = (0, 0.99)`.
@@ -51,7 +53,8 @@ class Recipe:
     """The numbers of a training, checked; `genat.fit` says what each means."""
 
     iterations: int
-    step_size: float
+    step_size: float | tuple[float, float]
+    shrink: float | tuple[float, float]
     ball: Ball
     box: Box | None
     rule: Rule
@@ -62,7 +65,8 @@ class Recipe:
     r1: float
     ema: float | None
     clip_norm: float | None
-    seed: int
+    anneal: float
+    seed: int | tuple[int, ...]
     checkpoint_every: int
 
     def __post_init__(self) -> None:
@@ -72,11 +76,40 @@ class Recipe:
         for name in ("descent_steps", "r1"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"expected {name} to be at least 0 and finite, got {getattr(self, name)}")
-        if not 0 < self.step_size < math.inf:
-            raise ValueError(f"expected step_size to be positive and finite, got {self.step_size}")
+        self._check_sizes()
         if self.random_start and self.ball.radius is None:
             raise ValueError("expected a ball with a radius for a random start, got radius=None")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"expected ema to be None or in (0, 1), got {self.ema}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"expected clip_norm to be None or positive, got {self.clip_norm}")
+        if not 0 <= self.anneal <= 1:
+            raise ValueError(f"expected anneal in [0, 1], got {self.anneal}")
+
+    def _check_sizes(self) -> None:
+        for name in ("step_size", "shrink"):
+            value = getattr(self, name)
+            low, high = ends(value)
+            wanted = "(low, high) with 0 < low <= high" if isinstance(value, tuple) else "positive"
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"expected {name} to be {wanted} and finite, got {value}")
+        if ends(self.shrink)[1] > 1:
+            raise ValueError(f"expected shrink to be at most 1, got {self.shrink}")
+
+    def rate_factor(self, iteration: int) -> float:
+        """Return what the learning rate is multiplied by at an iteration, from 0: 1, and half a cosine at the end."""
+        begin = (1 - self.anneal) * self.iterations
+        if iteration <= begin or self.anneal == 0:
+            return 1.0
+        way = (iteration - begin) / (self.iterations - begin)
+        return _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * way))
+
+
+def ends(value: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the smallest and the largest value that a setting allows.
+
+    Example:
+        >>> ends(0.1), ends((0.02, 0.1))
+        ((0.1, 0.1), (0.02, 0.1))
+    """
+    return value if isinstance(value, tuple) else (value, value)

@@ -273,7 +273,7 @@ class _Recorder:
             self.writer.close()
 
     def __call__(self, step: Step) -> None:
-        values = asdict(step)
+        values = {name: value for name, value in asdict(step).items() if name != "members"}  # a run is of one detector
         self.file.write(json.dumps(values) + "\n")
         if self.writer is not None:
             for name, value in values.items():

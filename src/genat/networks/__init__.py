@@ -11,6 +11,7 @@ from genat.networks.layers import Affine, Normalize, Residual, Select, Standardi
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector
 from genat.networks.resnets import resnet, resnet50
+from genat.networks.together import Together
 from genat.networks.weights import init
 from genat.networks.wide_resnets import preact_resnet32, wide_resnet, wide_resnet34_10
 
@@ -21,6 +22,7 @@ __all__ = [
     "Residual",
     "Select",
     "Standardize",
+    "Together",
     "build",
     "check_detector",
     "convnet",

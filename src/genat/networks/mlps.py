@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from genat.networks.layers import activation, head, sample_shape
+from genat.networks.layers import Normalize, activation, head, sample_shape
 
 
 def mlp(
@@ -16,11 +16,13 @@ def mlp(
     negative_slope: float = 0.0,
     outputs: int = 1,
     logit: int | None = 0,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> nn.Module:
     """Build the multilayer perceptron of the papers' toy problems.
 
     The default for points of the plane is their 2-[500]x5-1 with ReLU, 1,004,001 parameters; the 1-D problem has
-    `hidden=(500,) * 3`. Any shape is flattened; there is no normalisation. Initialised by PyTorch's defaults from the
+    `hidden=(500,) * 3`. Any shape is flattened; the papers do not normalise. Initialised by PyTorch's defaults from the
     global random state, which `build` sets aside.
 
     Args:
@@ -29,6 +31,7 @@ def mlp(
         negative_slope: of the leaky ReLU, in [0, 1); 0 is ReLU.
         outputs: K.
         logit: which of the K is the detector's; None keeps all, a classifier `(N, *) -> (N, K)`.
+        mean, std: the first layer sees (x - mean) / std. A small std lets the network learn fine detail early.
 
     Returns:
         A detector `(N, *) -> (N,)`.
@@ -51,7 +54,7 @@ def mlp(
     if any(width < 1 for width in hidden):
         raise ValueError(f"expected hidden widths >= 1, got {hidden}")
     widths = [prod(sides), *hidden]
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: list[nn.Module] = [nn.Flatten()] if (mean, std) == (0, 1) else [nn.Flatten(), Normalize(mean, std)]
     for inputs, width in pairwise(widths):
         layers += [nn.Linear(inputs, width), activation(negative_slope)]
     return nn.Sequential(*layers, *head(widths[-1], outputs, logit).values())

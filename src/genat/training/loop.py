@@ -1,79 +1,32 @@
 """The one training loop: outside data climbs, the detector learns to tell where it arrived from the target."""
 
 import copy
-import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from genat import checkpoints
-from genat.ascent import UNIT_BOX, Box, Rule, climb
+from genat.ascent import UNIT_BOX, Box, NonFiniteError, Rule, climb
 from genat.balls import Ball, L2Ball
 from genat.curriculum import Curriculum
-from genat.networks import check_detector
-from genat.objectives import maximin, r1_penalty
+from genat.networks import Together, check_detector
 from genat.ranking import auroc_tensor
-from genat.recipe import OptimizerFactory, Recipe, adam
+from genat.recipe import OptimizerFactory, Recipe, adam, ends
 from genat.sources import Source, as_source
+from genat.training import members
+from genat.training.loss import Loss
+from genat.training.records import DivergenceError, Fitted, Step
+from genat.training.seeding import seeded_layers, step_generator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one training step did; a callback receives one after each.
-
-    Attributes:
-        iteration: this step's number, from 1.
-        loss: the maximin loss, R1 included.
-        auroc: adversarial AUROC of the training batch: target (descended, where descent is on) against climbed outside.
-        steps: ascent steps taken.
-        inside, outside: mean logits of target and of climbed outside data.
-        path: length of the ascents' way over steps x step_size; 1 is a free way; 0 is stuck,
-            or no steps at all.
-        gradient: L2 norm of the parameters' gradient, before clipping.
-        seconds: time this step took.
-    """
-
-    iteration: int
-    loss: float
-    auroc: float
-    steps: int
-    inside: float
-    outside: float
-    path: float
-    gradient: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained detector.
-
-    Attributes:
-        detector: the one to use: the running mean of the weights where one was kept, else the last weights; in eval
-            mode.
-        last: the last weights, on which training would go on.
-        iterations: completed training steps.
-        digest: SHA-256 over the weights of `last` and `detector`.
-    """
-
-    detector: nn.Module
-    last: nn.Module
-    iterations: int
-    digest: str
-
-
-class DivergenceError(FloatingPointError):
-    """A value of the training is not finite any more."""
 
 
 def fit(
@@ -83,7 +36,8 @@ def fit(
     *,
     iterations: int,
     steps: Curriculum | int,
-    step_size: float,
+    step_size: float | tuple[float, float],
+    shrink: float | tuple[float, float] = 1.0,
     ball: Ball = L2Ball(),
     box: Box | None = UNIT_BOX,
     rule: Rule = "steepest",
@@ -95,7 +49,8 @@ def fit(
     optimizer: OptimizerFactory = adam(),  # noqa: B008 - a pure maker
     ema: float | None = 0.999,
     clip_norm: float | None = None,
-    seed: int = 0,
+    anneal: float = 0.0,
+    seed: int | Sequence[int] = 0,
     fabric: "Fabric | None" = None,
     folder: Path | None = None,
     checkpoint_every: int = 500,
@@ -115,13 +70,21 @@ def fit(
     All randomness of step i is drawn from (seed, i): the same seed gives the same weights, also after a resume.
     BatchNorm keeps its running statistics throughout.
 
+    A detector of M members (`networks.Together`) is M trainings side by side, a seed each: the batch, the loss and
+    the optimiser's step of a member are its own, so that it becomes what it would have become alone. They share the
+    curriculum, whose gate sees the mean of their AUROCs. A member that diverges is set to zero and told of in the
+    result; the others go on.
+
     Args:
         detector: `(N, *) -> (N,)`, trained in place.
         target: in-distribution data, a source or a tensor `(M, *)` of pixels in [0, 1] (or points, with box=None).
         outside: where ascents start from.
         iterations: optimiser steps, at least 1.
         steps: ascent steps: a curriculum, or one number for all of training.
-        step_size: of ascent and descent, in the input's units.
+        step_size: of ascent and descent, in the input's units; (low, high) draws one for each sample, uniform in
+            its logarithm.
+        shrink: the ascent's last step over its first, in (0, 1], as in `genat.ascend`; (low, high) as with step_size,
+            so that some ascents travel to the end while others settle. Descent does not shrink.
         ball, box, rule, random_start: of the ascent, as in `genat.ascend`.
         batch_size: B, over all processes together.
         descent_steps: steps by which target data descends before it is learned; 0 leaves it clean.
@@ -129,8 +92,10 @@ def fit(
         r1: weight :math:`\lambda` of the gradient penalty on (descended) target data; 0 leaves it out.
         optimizer: a maker such as `adam(5e-4)` or `sgd(0.1)`.
         ema: decay of the running mean of the weights, warmed up as min(ema, (1 + i) / (10 + i)); None keeps none.
-        clip_norm: largest L2 norm of the parameters' gradient; None does not clip.
-        seed: of the batches, the augmentation and the random starts.
+        clip_norm: largest L2 norm of the parameters' gradient, a member's; None does not clip.
+        anneal: share of the iterations, at the end, over which the learning rate falls by half a cosine to a
+            hundredth; 0 keeps it.
+        seed: of the batches, the augmentation and the random starts; one a member.
         fabric: a launched Lightning Fabric for devices, precision and processes; None stays on the detector's device.
         folder: where checkpoints go; None writes nothing.
         checkpoint_every: steps between checkpoints; one more is written at the end.
@@ -142,7 +107,8 @@ def fit(
 
     Raises:
         ValueError: for arguments out of range, data of another shape, a detector that mixes samples.
-        DivergenceError: at the first value that is not finite; names the step. The weights before it are saved.
+        DivergenceError: at the first value that is not finite; names the step. The weights before it are saved. With
+            several members, where none is left.
 
     References:
         Learning Energy-Based Models With Adversarial Training (Yin, Li, Rohde, 2022) https://arxiv.org/abs/2012.06568
@@ -160,6 +126,7 @@ def fit(
     recipe = Recipe(
         iterations=iterations,
         step_size=step_size,
+        shrink=shrink,
         ball=ball,
         box=box,
         rule=rule,
@@ -170,7 +137,8 @@ def fit(
         r1=r1,
         ema=ema,
         clip_norm=clip_norm,
-        seed=seed,
+        anneal=anneal,
+        seed=seed if isinstance(seed, int) else tuple(seed),
         checkpoint_every=checkpoint_every,
     )
     _check_folder(folder, resume=resume)
@@ -189,23 +157,7 @@ def fit(
     return trainer.run(callback)
 
 
-class _Loss(nn.Module):
-    """The step's loss as one module, so that a Fabric wrapper sees a plain forward and the R1 gradient stays inside."""
-
-    def __init__(self, detector: nn.Module, r1: float) -> None:
-        super().__init__()
-        self.detector, self.r1 = detector, r1
-
-    def forward(self, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.r1 == 0:
-            logits = self.detector(torch.cat([inside, outside]))
-            inside_logits, outside_logits = logits[: len(inside)], logits[len(inside) :]
-            return maximin(inside_logits, outside_logits), inside_logits, outside_logits
-        # a forward of its own: the penalty's second pass is not paid for the outside
-        inside = inside.detach().requires_grad_()
-        inside_logits, outside_logits = self.detector(inside), self.detector(outside)
-        penalty = r1_penalty(inside_logits, inside)
-        return maximin(inside_logits, outside_logits) + self.r1 * penalty, inside_logits, outside_logits
+_VALUES = ("loss", "auroc", "inside", "outside", "path", "gradient")
 
 
 @dataclass
@@ -219,6 +171,7 @@ class _Trainer:
     fabric: "Fabric"
     folder: Path | None
     iteration: int = 0
+    diverged: dict[int, int] = field(default_factory=dict)
     average: nn.Module | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -231,15 +184,23 @@ class _Trainer:
                 f"expected batch_size to be a multiple of {self.fabric.world_size} processes, "
                 f"got {self.recipe.batch_size}"
             )
+        seed = self.recipe.seed
+        self.seeds = (seed,) if isinstance(seed, int) else seed
+        self.members = members.count(self.detector)
+        if len(self.seeds) != self.members or isinstance(self.detector, Together) == isinstance(seed, int):
+            wanted = f"{self.members} seeds, one a member" if isinstance(self.detector, Together) else "one seed"
+            raise ValueError(f"expected {wanted}, got {seed}")
         self.fabric.to_device(self.detector)
         recipe = self.recipe
-        self.climb = partial(climb, self.detector, step_size=recipe.step_size, box=recipe.box, rule=recipe.rule)
-        probe = self.fabric.to_device(self.outside.draw(4, generator=step_generator(recipe.seed, 0, "probe")))
-        check_detector(self.detector, probe)
-        self.climb(probe, steps=0, ball=recipe.ball)  # refuses what the first step would, before a file is written
+        self.climb = partial(climb, self.detector, box=recipe.box, rule=recipe.rule)
+        probe = self.fabric.to_device(self.outside.draw(4, generator=step_generator(self.seeds[0], 0, "probe")))
+        check_detector(self.detector.member(0) if isinstance(self.detector, Together) else self.detector, probe)
+        # refuses what the first step would, before a file is written
+        climb(torch.zeros_like, probe, steps=0, step_size=1.0, ball=recipe.ball, box=recipe.box, rule=recipe.rule)
         self.progress = self.plan.start(iterations=self.recipe.iterations)
         self.optimizer = self.make_optimizer(p for p in self.detector.parameters() if p.requires_grad)
-        loss = _Loss(self.detector, self.recipe.r1)
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        loss = Loss(self.detector, self.recipe.r1)
         self.loss, self.fabric_optimizer = self.fabric.setup(loss, self.optimizer)
         self.average = None if self.recipe.ema is None else copy.deepcopy(self.detector).requires_grad_(False).eval()
 
@@ -252,86 +213,133 @@ class _Trainer:
                 callback(step)  # before the checkpoint: what a callback records is never behind it
             last = self.iteration == self.recipe.iterations
             if last or self.iteration % self.recipe.checkpoint_every == 0:
-                if not self._finite():
-                    raise DivergenceError(f"step {self.iteration}: expected finite weights, got some that are not")
+                self._refuse(members.non_finite(self.detector), "expected finite weights, got some that are not")
                 self._save()
         detector = self.detector if self.average is None else self.average
-        return Fitted(detector.eval(), self.detector.eval(), self.iteration, checkpoints.digest(self._weights()))
+        digest = checkpoints.digest(self._weights())
+        return Fitted(detector.eval(), self.detector.eval(), self.iteration, digest, self.diverged)
 
     def _step(self) -> Step:
         began, steps = time.perf_counter(), self.progress.steps
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.recipe.rate_factor(self.iteration)
         inside, outside, path = self._batch(steps)
         _train_mode(self.detector)
-        with self._seeded_layers():
-            loss, inside_logits, outside_logits = self.loss(inside, outside)
+        layers = step_generator(self.seeds[0], self.iteration, f"layers {self.fabric.global_rank}")
+        with seeded_layers(layers.initial_seed(), self.fabric.device):
+            losses, inside_logits, outside_logits = self.loss(inside, outside)
         self.fabric_optimizer.zero_grad()
-        self.fabric.backward(loss)
-        gradient = torch.nn.utils.get_total_norm(p.grad for p in self.detector.parameters() if p.grad is not None)
+        self.fabric.backward(losses.sum())
+        gradients = members.gradient_norms(self.detector)
         inside_logits, outside_logits = self._gather(inside_logits), self._gather(outside_logits)
-        area = auroc_tensor(inside_logits, outside_logits)
-        loss, path = self._gather(loss).mean(), self._gather(path).mean()
-        values = torch.stack([loss, area, inside_logits.mean(), outside_logits.mean(), path, gradient]).double()
-        names = ("loss", "auroc", "inside", "outside", "path", "gradient")
-        numbers = dict(zip(names, values.tolist(), strict=True))  # the step's one wait for the device
-        self._refuse_non_finite(numbers)
+        areas = torch.stack([auroc_tensor(*pair) for pair in zip(inside_logits, outside_logits, strict=True)])
+        losses, path = self._gather(losses).mean(dim=1), self._gather(path).mean(dim=1)
+        values = [losses, areas, inside_logits.mean(dim=1), outside_logits.mean(dim=1), path, gradients]
+        table = torch.stack([value.double() for value in values]).T.tolist()  # the step's one wait for the device
+        self._refuse_non_finite(table)
+        members.silence_gradients(list(self.diverged), self.detector)
         if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.detector.parameters(), self.recipe.clip_norm, gradient)
+            members.clip_gradients(self.detector, gradients, self.recipe.clip_norm)
         self.fabric_optimizer.step()
         self.iteration += 1
         self._update_average()
-        self.progress.observe(auroc=numbers["auroc"])
-        return Step(self.iteration, steps=steps, seconds=time.perf_counter() - began, **numbers)
+        step = self._record(table, steps=steps, seconds=time.perf_counter() - began)
+        self.progress.observe(auroc=step.auroc)
+        return step
+
+    def _record(self, table: list[list[float]], *, steps: int, seconds: float) -> Step:
+        def step(row: Sequence[float]) -> Step:
+            loss, auroc, inside, outside, path, gradient = row
+            return Step(self.iteration, loss, auroc, steps, inside, outside, path, gradient, seconds)
+
+        living = [row for member, row in enumerate(table) if member not in self.diverged]
+        mean = step([sum(column) / len(living) for column in zip(*living, strict=True)])
+        if not isinstance(self.detector, Together):
+            return mean
+        lost = [math.nan] * len(_VALUES)
+        each = tuple(step(lost if member in self.diverged else row) for member, row in enumerate(table))
+        return replace(mean, members=each)
 
     def _batch(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         recipe = self.recipe
         inside, outside = self._draw(self.target, "target"), self._draw(self.outside, "outside")
-        # a process's own: the same offsets on each would not be independent
-        generator = self._generator(f"start {self.fabric.global_rank}") if recipe.random_start else None
-        try:
-            with self.fabric.autocast():
-                up = self.climb(
-                    outside, steps=steps, ball=recipe.ball, random_start=recipe.random_start, generator=generator
-                )
-                if recipe.descent_steps:
-                    down = self.climb(inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True)
-                    inside = down.points
-        except FloatingPointError as error:
-            self._diverged(str(error))
-        return inside, up.points, up.path.mean() / (max(steps, 1) * recipe.step_size)
+        sizes = self._sizes("size", recipe.step_size, outside)
+        shrink = self._sizes("shrink", recipe.shrink, outside)
+        while True:
+            # a process's own: the same offsets on each would not be independent
+            starts = self._generators(f"start {self.fabric.global_rank}") if recipe.random_start else None
+            try:
+                with self.fabric.autocast():
+                    up = self.climb(
+                        outside,
+                        steps=steps,
+                        step_size=sizes,
+                        shrink=shrink,
+                        ball=recipe.ball,
+                        random_start=recipe.random_start,
+                        generator=starts,
+                    )
+                    down = inside
+                    if recipe.descent_steps:
+                        down = self.climb(
+                            inside,
+                            steps=recipe.descent_steps,
+                            step_size=sizes,
+                            ball=recipe.descent_ball,
+                            descend=True,
+                        ).points
+            except NonFiniteError as error:
+                lost = members.shares(error.samples, self.members).any(dim=1)
+                self._refuse(lost.nonzero().flatten().tolist(), str(error))
+                continue  # the members left are none the worse for those that are now zero
+            way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
+            return down, up.points, members.shares(way, self.members).mean(dim=1)
+
+    def _sizes(self, purpose: str, setting: float | tuple[float, float], samples: Tensor) -> float | Tensor:
+        low, high = ends(setting)
+        if low == high:
+            return low
+        share = len(samples) // self.members
+        generators = self._generators(f"{purpose} {self.fabric.global_rank}")
+        exponent = torch.cat([torch.rand(share, generator=generator) for generator in generators])
+        return (low * (high / low) ** exponent).to(samples)
 
     def _draw(self, source: Source, purpose: str) -> Tensor:
-        batch = source.draw(self.recipe.batch_size, generator=self._generator(purpose))
         share = self.recipe.batch_size // self.fabric.world_size
-        mine = batch[self.fabric.global_rank * share :][:share]
-        return self.fabric.to_device(mine)
+        begin = self.fabric.global_rank * share
+        generators = self._generators(purpose)
+        batches = [source.draw(self.recipe.batch_size, generator=generator) for generator in generators]
+        return self.fabric.to_device(torch.cat([batch[begin : begin + share] for batch in batches]))
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        return step_generator(self.recipe.seed, self.iteration, purpose)
-
-    @contextmanager
-    def _seeded_layers(self) -> Iterator[None]:
-        """Let random layers, such as dropout, draw from (seed, step) too, and leave the global random state alone."""
-        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        seed = self._generator(f"layers {self.fabric.global_rank}").initial_seed()
-        with torch.random.fork_rng(devices=devices):
-            torch.default_generator.manual_seed(seed)
-            for device in devices:
-                torch.cuda.default_generators[device.index].manual_seed(seed)
-            yield
+    def _generators(self, purpose: str) -> list[torch.Generator]:
+        return [step_generator(seed, self.iteration, purpose) for seed in self.seeds]
 
     def _gather(self, values: Tensor) -> Tensor:
-        values = values.detach().float()
-        gathered = values if self.fabric.world_size == 1 else self.fabric.all_gather(values)
-        return torch.as_tensor(gathered).flatten()
+        """Return every process's values beside one another, `(M, *)`."""
+        values = values.detach().float().reshape(self.members, -1)
+        if self.fabric.world_size == 1:
+            return values
+        return torch.as_tensor(self.fabric.all_gather(values)).movedim(0, 1).flatten(1)
 
-    def _refuse_non_finite(self, numbers: dict[str, float]) -> None:
-        bad = [f"{name}={value}" for name, value in numbers.items() if not abs(value) < float("inf")]
-        if bad:
-            self._diverged(f"expected finite values, got {', '.join(bad)}")
+    def _refuse_non_finite(self, table: list[list[float]]) -> None:
+        lost = {}
+        for member, row in enumerate(table):
+            bad = [f"{name}={value}" for name, value in zip(_VALUES, row, strict=True) if not math.isfinite(value)]
+            if bad and member not in self.diverged:
+                lost[member] = f"expected finite values, got {', '.join(bad)}"
+        self._refuse(list(lost), "; ".join(dict.fromkeys(lost.values())))
 
-    def _diverged(self, why: str) -> NoReturn:
+    def _refuse(self, lost: list[int], why: str) -> None:
+        """Set members that are not finite any more aside, or stop where no other is left."""
+        if not lost:
+            return
+        if len(self.diverged | dict.fromkeys(lost)) < self.members:
+            self.diverged |= dict.fromkeys(lost, self.iteration + 1)
+            networks = [self.detector] if self.average is None else [self.detector, self.average]
+            members.silence(list(self.diverged), *networks, optimizer=self.optimizer)
+            return
         saved = ""
-        if self.folder is not None and self._finite():
+        if self.folder is not None and not members.non_finite(self.detector):
             self._save()
             saved = f"; the weights before it are saved in {self.folder}"
         raise DivergenceError(f"step {self.iteration + 1}: {why}{saved}")
@@ -352,9 +360,6 @@ class _Trainer:
             weights |= {f"ema.{name}": value for name, value in self.average.state_dict().items()}
         return weights
 
-    def _finite(self) -> bool:
-        return all(bool(torch.isfinite(value).all()) for value in self._weights().values())
-
     def _save(self) -> None:
         if self.folder is None or not self.fabric.is_global_zero:
             return
@@ -362,7 +367,8 @@ class _Trainer:
         tensors = self._weights() | {f"optimizer.{name}": value for name, value in moments.items()}
         state = {
             "shape": list(self.target.shape),
-            "seed": self.recipe.seed,
+            "seed": self.seeds if isinstance(self.detector, Together) else self.seeds[0],
+            "diverged": list(self.diverged.items()),
             "curriculum": self.progress.state(),
             "optimizer": settings,
         }
@@ -370,8 +376,9 @@ class _Trainer:
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Stand where the checkpoint was written."""
-        if checkpoint.state["seed"] != self.recipe.seed:
-            raise ValueError(f"expected to resume with seed {checkpoint.state['seed']}, got {self.recipe.seed}")
+        seed = list(self.seeds) if isinstance(self.detector, Together) else self.seeds[0]
+        if checkpoint.state["seed"] != seed:
+            raise ValueError(f"expected to resume with seed {checkpoint.state['seed']}, got {seed}")
         moments = checkpoint.part("optimizer")
         try:
             self.detector.load_state_dict(checkpoint.part("model"))
@@ -382,6 +389,7 @@ class _Trainer:
             reason = " ".join(str(error).split())
             raise ValueError(f"expected the checkpoint's network and ema, got others: {reason}") from None
         self.progress.restore(checkpoint.state["curriculum"])
+        self.diverged = dict(checkpoint.state["diverged"])
         self.iteration = checkpoint.iteration
 
 
@@ -390,17 +398,6 @@ def _check_folder(folder: Path | None, *, resume: bool) -> None:
         raise ValueError("expected a folder to resume from, got folder=None")
     if not resume and folder is not None and any(folder.glob("step-*.json")):
         raise ValueError(f"{folder}: expected a folder without checkpoints, got some: resume from them or name another")
-
-
-def step_generator(seed: int, iteration: int, purpose: str) -> torch.Generator:
-    """Return the CPU generator that belongs to one purpose at one step of one seed.
-
-    Example:
-        >>> torch.rand(2, generator=step_generator(0, 0, "target"))
-        tensor([0.4162, 0.4649])
-    """
-    key = hashlib.blake2b(f"{seed}/{iteration}/{purpose}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(key, "big", signed=True))
 
 
 def _one_device(detector: nn.Module) -> "Fabric":

@@ -1,0 +1,137 @@
+"""Several networks of one architecture as one batched module: a member for each seed, or each class."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from genat.networks.layers import Normalize, Select
+
+
+class Together(nn.Module):
+    r"""M networks of one architecture as one module whose parameters are stacked, `(M, *)` each.
+
+    .. math:: F(x)_{m N + i} = f_m(x_{m N + i}), \qquad m = 0, \dots, M - 1, \; i = 0, \dots, N - 1
+
+    Samples come member by member: the first N rows of a batch of M N belong to the first member. Sample by sample it
+    is a detector like any other, so that ascent, losses and elementwise optimisers (Adam, SGD) treat the members
+    side by side, and none knows of another. A batched matrix product replaces M small ones.
+
+    Args:
+        networks: M >= 1 modules with the same parameters and buffers, layer by layer; they are copied.
+
+    Raises:
+        ValueError: for no network, or networks whose parameters differ in name or shape.
+
+    References:
+        Model ensembling with torch.func.stack_module_state
+        https://docs.pytorch.org/tutorials/intermediate/ensembling.html
+
+    Example:
+        >>> first, second = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> both = Together([first, second])
+        >>> x = torch.ones(6, 2)
+        >>> torch.allclose(both(x), torch.cat([first(x[:3]), second(x[3:])]))
+        True
+        >>> both.members, both.member(1).weight.equal(second.weight)
+        (2, True)
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if len(networks) == 0:
+            raise ValueError("expected at least one network, got none")
+        layouts = [{name: tuple(value.shape) for name, value in network.state_dict().items()} for network in networks]
+        for i, layout in enumerate(layouts):
+            if layout != layouts[0]:
+                raise ValueError(f"expected networks of one architecture, got another at position {i}")
+        parameters, buffers = stack_module_state(list(networks))
+        for name, value in parameters.items():
+            self.register_parameter(_flat(name), nn.Parameter(value.detach().clone()))
+        for name, value in buffers.items():
+            self.register_buffer(_flat(name), value.detach().clone())
+        self._template = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule, no parameters of its own
+        self._layers = _plain_layers(self._template[0])
+        self.members = len(networks)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return every member's outputs on its own share of the batch, `(M N, *)`.
+
+        Raises:
+            ValueError: where the rows do not divide among the members.
+        """
+        if len(inputs) % self.members:
+            raise ValueError(f"expected a multiple of {self.members} samples, one share a member, got {len(inputs)}")
+        template = self._template[0]
+        template.train(self.training)
+        state = {_dotted(name): value for name, value in (*self.named_parameters(), *self.named_buffers())}
+        shares = inputs.reshape(self.members, -1, *inputs.shape[1:])
+        if self._layers is not None:
+            return _through(self._layers, state, shares).flatten(0, 1)
+
+        def one(weights: dict[str, Tensor], rows: Tensor) -> Any:  # noqa: ANN401 - what the networks return
+            return functional_call(template, weights, (rows,))
+
+        outputs: Tensor = torch.vmap(one, randomness="different")(state, shares)
+        return outputs.flatten(0, 1)
+
+    def member(self, index: int) -> nn.Module:
+        """Return one member as a plain module of its own, in this module's mode.
+
+        Raises:
+            IndexError: where there is no such member.
+        """
+        if not 0 <= index < self.members:
+            raise IndexError(f"expected a member from 0 to {self.members - 1}, got {index}")
+        network = copy.deepcopy(self._template[0]).to_empty(device=next(self.parameters()).device)
+        weights = {_dotted(name): value[index].detach().clone() for name, value in self.state_dict().items()}
+        network.load_state_dict(weights)
+        return network.train(self.training)
+
+
+_POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Tanh, nn.Softplus)
+Layer: TypeAlias = tuple[str, nn.Module]
+
+
+def _plain_layers(network: nn.Module) -> list[Layer] | None:
+    """Return the layers of a multilayer perceptron; None for another network, which `torch.vmap` runs.
+
+    A product of all members costs a third of what vmap's dispatch of a small layer does.
+    """
+    if not isinstance(network, nn.Sequential):
+        return None
+    layers = list(network.named_children())
+    known = (nn.Flatten, nn.Linear, Select, *_POINTWISE)
+    plain = all(
+        isinstance(layer, known) or (isinstance(layer, Normalize) and layer.mean.ndim == 0) for _, layer in layers
+    )
+    return layers if plain else None
+
+
+def _through(layers: list[Layer], state: dict[str, Tensor], values: Tensor) -> Tensor:
+    """Run `(M, N, *)` values through the layers of a multilayer perceptron, every member with its own weights."""
+    for name, layer in layers:
+        if isinstance(layer, nn.Flatten):
+            values = values.flatten(2)
+        elif isinstance(layer, Normalize):
+            values = (values - state[f"{name}.mean"][:, None, None]) / state[f"{name}.std"][:, None, None]
+        elif isinstance(layer, nn.Linear):
+            weight = state[f"{name}.weight"].transpose(1, 2)
+            bias = state.get(f"{name}.bias")
+            values = torch.bmm(values, weight) if bias is None else torch.baddbmm(bias[:, None], values, weight)
+        elif isinstance(layer, Select):
+            values = values[..., layer.logit]
+        else:
+            values = layer(values)
+    return values
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "/")  # a parameter's name may not contain a dot, a layer's may not contain a slash
+
+
+def _dotted(name: str) -> str:
+    return name.replace("/", ".")

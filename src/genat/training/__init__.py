@@ -1,0 +1,7 @@
+"""The one training loop: outside data climbs, the detector learns to tell where it arrived from the target."""
+
+from genat.training.loop import fit
+from genat.training.records import DivergenceError, Fitted, Step
+from genat.training.seeding import step_generator
+
+__all__ = ["DivergenceError", "Fitted", "Step", "fit", "step_generator"]

@@ -1,0 +1,96 @@
+"""Several networks as one: each member computes what it would alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from genat import networks
+from genat.networks import Together
+
+
+def members(spec: str, shape: tuple[int, ...], options: dict[str, object], count: int = 3) -> list[nn.Module]:
+    return [networks.build(spec, shape, options, seed=seed) for seed in range(count)]
+
+
+ARCHITECTURES = [
+    ("mlp", (2,), {"hidden": (8, 8)}),
+    ("mlp", (2,), {"hidden": (8,), "mean": 0.5, "std": 0.1, "negative_slope": 0.2}),
+    ("mlp", (2,), {"hidden": (8,), "outputs": 3, "logit": None}),
+    ("small_convnet", (1, 8, 8), {"width": 4}),
+]
+
+
+@pytest.mark.parametrize(("spec", "shape", "options"), ARCHITECTURES)
+def test_members_compute_what_they_compute_alone(
+    spec: str, shape: tuple[int, ...], options: dict[str, object], generator: torch.Generator
+) -> None:
+    alone = members(spec, shape, options)
+    together = Together(alone)
+    x = torch.rand(12, *shape, generator=generator)
+    expected = torch.cat([network(share) for network, share in zip(alone, x.chunk(3), strict=True)])
+    torch.testing.assert_close(together(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spec", "shape", "options"), ARCHITECTURES)
+def test_gradients_are_the_members_own(
+    spec: str, shape: tuple[int, ...], options: dict[str, object], generator: torch.Generator
+) -> None:
+    alone = members(spec, shape, options)
+    together = Together(alone)
+    x = torch.rand(6, *shape, generator=generator)
+    together(x).square().sum().backward()
+    for network, share in zip(alone, x.chunk(3), strict=True):
+        network(share).square().sum().backward()
+    for name, parameter in together.named_parameters():
+        assert parameter.grad is not None
+        expected = torch.stack([dict(n.named_parameters())[name.replace("/", ".")].grad for n in alone])  # type: ignore[misc]
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_member_comes_out_as_it_went_in(generator: torch.Generator) -> None:
+    alone = members("mlp", (2,), {"hidden": (8,), "mean": 0.5, "std": 0.1})
+    together = Together(alone).eval()
+    x = torch.rand(5, 2, generator=generator)
+    for index, network in enumerate(alone):
+        member = together.member(index)
+        assert torch.equal(member(x), network(x))
+        assert not member.training
+    with pytest.raises(IndexError, match="expected a member from 0 to 2, got 3"):
+        together.member(3)
+
+
+def test_members_are_copies() -> None:
+    network = nn.Linear(2, 1)
+    together = Together([network, network])
+    with torch.no_grad():
+        together.get_parameter("weight").zero_()
+    assert network.weight.abs().sum() > 0
+
+
+def test_state_goes_round() -> None:
+    first, second = (Together(members("mlp", (2,), {"hidden": (8,)}, count=2)) for _ in range(2))
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1.0)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second(torch.ones(4, 2)), first(torch.ones(4, 2)))
+
+
+def test_dropout_follows_the_mode() -> None:
+    together = Together([nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1))] * 2)
+    x = torch.ones(2, 2)
+    together.eval()
+    assert torch.equal(together(x), together(x))
+    together.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        assert not torch.equal(together(x), together(x))
+
+
+def test_what_cannot_go_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one network, got none"):
+        Together([])
+    with pytest.raises(ValueError, match="expected networks of one architecture, got another at position 1"):
+        Together([nn.Linear(2, 1), nn.Linear(3, 1)])
+    with pytest.raises(ValueError, match="expected a multiple of 2 samples, one share a member, got 3"):
+        Together([nn.Linear(2, 1)] * 2)(torch.ones(3, 2))
