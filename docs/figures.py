@@ -15,15 +15,18 @@ from pydantic.fields import FieldInfo
 
 from genat.config import Config
 from genat.report import detection_table
+from genat.theory.figures import table as theory_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = sorted((ROOT / "results" / "demo").glob("seed-*.json"))
 STEP = ROOT / "results" / "benchmarks" / "step.json"
+THEORY = ROOT / "results" / "theory" / "games.json"
 
 
 def main() -> None:
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in DEMO]
     blocks = {"demo": demo_block(figures), "configuration": configuration_block(), "step": step_block()}
+    blocks |= theory_blocks()
     stale = [
         path
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -105,6 +108,15 @@ def step_block() -> str:
         for row in results["rows"]
     ]
     return markdown(["training step", "ms", "plain loop, ms", "ratio"], rows) + "\n\n" + made(results["made"])
+
+
+def theory_blocks() -> dict[str, str]:
+    figures = json.loads(THEORY.read_text(encoding="utf-8"))
+    blocks = {
+        f"theory-{name}": markdown(*theory_table(rows)) for name, rows in figures.items() if isinstance(rows, list)
+    }
+    blocks["theory-games"] += "\n\n" + made(figures["made"])
+    return blocks
 
 
 def made(record: dict[str, Any], *, seeds: int = 1) -> str:
