@@ -45,6 +45,7 @@ format: $(VENV)/.installed-dev  ## let ruff mend what it can
 
 bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks.together
 
 figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/
 	$(BIN)/python docs/figures.py

@@ -15,18 +15,20 @@ from pydantic.fields import FieldInfo
 
 from genat.config import Config
 from genat.report import detection_table
+from genat.simulations import table as simulations
 from genat.theory.figures import table as theory_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = sorted((ROOT / "results" / "demo").glob("seed-*.json"))
 STEP = ROOT / "results" / "benchmarks" / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
+SIMULATIONS = ROOT / "results" / "simulations"
 
 
 def main() -> None:
     figures = [json.loads(path.read_text(encoding="utf-8")) for path in DEMO]
     blocks = {"demo": demo_block(figures), "configuration": configuration_block(), "step": step_block()}
-    blocks |= theory_blocks()
+    blocks |= theory_blocks() | simulation_blocks()
     stale = [
         path
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -119,8 +121,20 @@ def theory_blocks() -> dict[str, str]:
     return blocks
 
 
+def simulation_blocks() -> dict[str, str]:
+    """Return the tables of the studies that have been run; a study that has not has no block."""
+    tables = {"ablation": simulations.ablation_markdown, "failures": simulations.failures_markdown}
+    blocks = {}
+    for path in sorted(SIMULATIONS.glob("*.json")):
+        study = json.loads(path.read_text(encoding="utf-8"))
+        table = tables.get(path.stem, simulations.markdown)(study["rows"])
+        blocks[f"simulations-{path.stem}"] = f"{table}\n{made(study['made'], seeds=study['seeds'])}"
+    return blocks
+
+
 def made(record: dict[str, Any], *, seeds: int = 1) -> str:
     seconds = f", {record['seconds']} s of evaluation" if "seconds" in record else ""
+    seconds += f", {record['wall_seconds']} s in all" if "wall_seconds" in record else ""
     others = "one seed" if seeds == 1 else f"seeds 0 to {seeds - 1}"
     return (
         f"Made by `{record['made_by']}` at commit {record['commit']} on {record['hardware']}, "

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from genat.ascent import Climb, ascend, climb, frozen
+from genat.ascent import Climb, NonFiniteError, ascend, climb, frozen
 from genat.balls import Ball, L2Ball, LinfBall, distance
+from genat.networks import Together
 
 SHAPE = (5, 3, 2, 2)
 
@@ -585,3 +586,80 @@ def test_random_start_needs_a_radius() -> None:
 def test_detectors_return_one_logit_a_sample(detector: Callable[[Tensor], Tensor], got: str, steps: int) -> None:
     with pytest.raises(ValueError, match=rf"expected the detector to return shape \(5,\), got {got}"):
         ascend(detector, uniform(), steps=steps, step_size=0.1, keep="best")
+
+
+# sizes that shrink
+
+
+def test_sizes_fall_geometrically_from_the_first_to_the_last() -> None:
+    climbed = climb(
+        lambda x: x.sum(1), torch.zeros(1, 1), steps=5, step_size=1.0, shrink=1 / 16, box=None, trajectory=True
+    )
+    assert climbed.trajectory is not None
+    sizes = climbed.trajectory.flatten().diff()
+    torch.testing.assert_close(sizes, torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0625]))
+    torch.testing.assert_close(climbed.reach, climbed.path)
+    torch.testing.assert_close(climbed.reach, torch.tensor([1.9375]))
+
+
+def test_each_sample_may_shrink_by_its_own_share() -> None:
+    shrink = torch.tensor([1.0, 0.25])
+    ends = ascend(lambda x: x.sum(1), torch.zeros(2, 1), steps=3, step_size=1.0, shrink=shrink, box=None)
+    torch.testing.assert_close(ends.flatten(), torch.tensor([3.0, 1.75]))
+
+
+def test_one_step_is_the_first() -> None:
+    ends = ascend(lambda x: x.sum(1), torch.zeros(1, 1), steps=1, step_size=1.0, shrink=0.1, box=None)
+    assert ends.item() == 1.0
+
+
+def test_a_free_way_and_a_stuck_one() -> None:
+    climbed = climb(lambda x: x.sum(1), torch.tensor([[0.0], [1.0]]), steps=4, step_size=0.25)
+    torch.testing.assert_close(climbed.path / climbed.reach, torch.tensor([1.0, 0.0]))
+
+
+def test_several_together_do_not_stop_at_a_level() -> None:
+    with torch.random.fork_rng(devices=[]):
+        together = Together([nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))] * 2)
+    with pytest.raises(ValueError, match="expected one detector with stop_at, got several together"):
+        ascend(together, torch.zeros(4, 2), steps=1, step_size=0.1, stop_at=0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shrink": 0.0}, r"expected shrink to be in \(0, 1\], got 0.0"),
+        ({"shrink": 2.0}, r"expected shrink to be in \(0, 1\], got 2.0"),
+        ({"shrink": torch.ones(3)}, r"expected shrink of shape \(2,\), got \(3,\)"),
+        ({"shrink": torch.tensor([0.5, 2.0])}, r"expected every shrink to be in \(0, 1\], got one that is not"),
+    ],
+)
+def test_shrinking_and_levels_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ascend(lambda x: x.sum(1), torch.zeros(2, 1), steps=1, step_size=0.1, **arguments)
+
+
+def test_what_is_not_finite_is_named_sample_by_sample() -> None:
+    def cliff(x: Tensor) -> Tensor:
+        return (x[:, 0] - 0.5).clamp(min=0).sqrt() + x[:, 0]  # an infinite slope at 0.5
+
+    with pytest.raises(NonFiniteError, match="expected finite points, got some that are not") as caught:
+        ascend(cliff, torch.tensor([[0.9], [0.5], [0.7]]), steps=1, step_size=0.1)
+    assert caught.value.samples.tolist() == [False, True, False]
+
+
+def test_several_generators_share_the_samples() -> None:
+    def scattered(*seeds: int, n: int) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return ascend(
+            lambda x: x.sum(1),
+            torch.full((n, 2), 0.5),
+            steps=0,
+            step_size=0.1,
+            ball=LinfBall(0.2),
+            random_start=True,
+            generator=generators,
+        )
+
+    both = scattered(3, 4, n=6)
+    assert torch.equal(both, torch.cat([scattered(3, n=3), scattered(4, n=3)]))

@@ -88,7 +88,8 @@ def ascend(
         generator: a CPU generator for the random start; several share the samples among them, block by block; None
             is for ascents without a random start.
         keep: "last" iterate, or the "best" seen, which costs one more forward pass.
-        stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on.
+        stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on. Not for
+            networks together: the samples left would fall to other members.
 
     Returns:
         `(N, *)`.
@@ -172,6 +173,8 @@ def climb(
         random_start=random_start,
         generator=generator,
     )
+    if stop_at is not None and getattr(detector, "members", 1) > 1:
+        raise ValueError("expected one detector with stop_at, got several together: climb with each member")
     with frozen(detector), torch.inference_mode(False), torch.enable_grad():
         centers = starts.detach().clone()
         points = centers

@@ -202,6 +202,39 @@ def curves(records: Sequence[Mapping[str, float]]) -> bytes:
     return _png(figure)
 
 
+def surface(logits: Tensor) -> bytes:
+    r"""Return :math:`\sigma(f)` over the unit square in the colours of inferno, a pixel for a cell, 0.6 and above pale.
+
+    Args:
+        logits: `(R, R)`, rows from the bottom up.
+
+    Example:
+        >>> surface(torch.zeros(10, 10))[1:4]
+        b'PNG'
+    """
+    import matplotlib as mpl
+
+    shares = logits.detach().cpu().double().sigmoid().nan_to_num(0.0) / 0.6
+    colors = torch.from_numpy(mpl.colormaps["inferno"](shares.clamp(0, 1).flip(0).numpy())[..., :3])
+    return single(colors.permute(2, 0, 1))
+
+
+def line(logits: Tensor) -> bytes:
+    r"""Return :math:`\sigma(f)` over the unit interval as a curve.
+
+    Args:
+        logits: `(R,)`, at the middles of R cells.
+
+    Example:
+        >>> line(torch.zeros(10))[1:4]
+        b'PNG'
+    """
+    figure, axes = _chart("x", "\u03c3(logit)")
+    axes.plot(((torch.arange(len(logits)) + 0.5) / len(logits)).tolist(), logits.detach().cpu().sigmoid().tolist())
+    axes.set_ylim(-0.02, 1.02)
+    return _png(figure)
+
+
 def _smooth(values: Sequence[float]) -> list[float]:
     width = min(_SMOOTHING, max(1, len(values) // 4))
     total = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)

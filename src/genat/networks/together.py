@@ -66,7 +66,8 @@ class Together(nn.Module):
         if len(inputs) % self.members:
             raise ValueError(f"expected a multiple of {self.members} samples, one share a member, got {len(inputs)}")
         template = self._template[0]
-        template.train(self.training)
+        if template.training != self.training:
+            template.train(self.training)
         state = {_dotted(name): value for name, value in (*self.named_parameters(), *self.named_buffers())}
         shares = inputs.reshape(self.members, -1, *inputs.shape[1:])
         if self._layers is not None:

@@ -70,10 +70,10 @@ def non_finite(detector: nn.Module) -> list[int]:
 def silence(members: Sequence[int], *networks: nn.Module, optimizer: Optimizer) -> None:
     """Set the weights, the gradients and the optimiser's moments of some members to zero.
 
-    Their buffers become those of a member that is left: a deviation of 0 would not do.
+    Their buffers become those of a member that is left, if one is: a deviation of 0 would not do.
     """
     rows = list(members)
-    left = next(row for row in range(count(networks[0])) if row not in rows)
+    left = next((row for row in range(count(networks[0])) if row not in rows), rows[0])
     for network in networks:
         for weights in network.parameters():
             weights[rows] = 0
