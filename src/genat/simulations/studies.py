@@ -64,7 +64,7 @@ def study(
         ValueError: where a name is unknown, a number out of range, the device absent or the folder another's; nothing
             is written then.
     """
-    began = time.perf_counter()
+    began, record = time.perf_counter(), provenance.provenance(command)  # of the code that runs, not of a later commit
     wanted = PEERS if trainers is None else trainers
     if name == "ablation":
         if trainers is not None:
@@ -75,7 +75,7 @@ def study(
     else:
         made = _compare(name, wanted, seeds=seeds, output=output, budget=budget, device=device, say=say)
     content, pictures, text = made
-    record = provenance.provenance(command) | {"wall_seconds": round(time.perf_counter() - began)}
+    record |= {"wall_seconds": round(time.perf_counter() - began)}
     content = {"made": record, "seeds": len(seeds), **content}
     checkpoints.write_text(output / "table.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     checkpoints.write_text(output / "table.md", text)
