@@ -301,7 +301,7 @@ def half_a_file(_: object, path: Path) -> NoReturn:
         (os, "fsync", refuse),
         (Path, "replace", refuse_after(0)),
         (Path, "replace", refuse_after(1)),
-        (Path, "write_text", refuse),
+        (Path, "write_bytes", refuse),
     ],
     ids=["write", "half-a-write", "flush", "first-rename", "second-rename", "json"],
 )

@@ -152,7 +152,11 @@ def test_an_installed_function_will_do() -> None:
         ("my_networks:classifier", {"width": "3"}, "options of my_networks:classifier .*TypeError"),
         ("my_networks:dependent", {}, "depends on its own sample alone"),
         ("my_networks:wrong_shape", {}, "network for inputs"),
-        ("mlp", {"hiden": [4]}, r"options of mlp \(hidden, negative_slope, outputs, logit\), got {'hiden': \[4\]}"),
+        (
+            "mlp",
+            {"hiden": [4]},
+            r"options of mlp \(hidden, negative_slope, outputs, logit, mean, std\), got {'hiden': \[4\]}",
+        ),
         ("mlp", {"hidden": 4}, "options of mlp .*not iterable"),
         ("mlp", {"hidden": [0]}, "hidden widths >= 1"),
     ],
