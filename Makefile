@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench figures docs lock clean
+.PHONY: help demo test test-slow soak lint format bench simulations figures docs lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -46,6 +46,16 @@ format: $(VENV)/.installed-dev  ## let ruff mend what it can
 bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python -m benchmarks.together
+
+SIMULATE := $(BIN)/genat simulate
+SHAPES := ring,grid,spirals,checkerboard,blobs
+simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/
+	$(SIMULATE) $(SHAPES) --trainers gat,gat-ball,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
+	$(SIMULATE) ring,grid --trainers gat --seeds 0-9 --budget 2e6 --output runs/simulations/modes
+	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
+	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
+	$(SIMULATE) failures --seeds 0-9 --output runs/simulations/failures
+	$(BIN)/python docs/collect.py
 
 figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/
 	$(BIN)/python docs/figures.py

@@ -21,7 +21,6 @@ PICTURES = {
     ),
     "modes": (),
     "others": ("overview-gat.png",),
-    "quick": ("overview-gat.png",),
     "ablation": ("ablation.png",),
     "failures": ("failures.png",),
 }
