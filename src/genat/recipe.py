@@ -83,8 +83,7 @@ class Recipe:
             raise ValueError(f"expected ema to be None or in (0, 1), got {self.ema}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"expected clip_norm to be None or positive, got {self.clip_norm}")
-        if not 0 <= self.anneal <= 1:
-            raise ValueError(f"expected anneal in [0, 1], got {self.anneal}")
+        check_anneal(self.anneal)
 
     def _check_sizes(self) -> None:
         for name in ("step_size", "shrink"):
@@ -96,13 +95,34 @@ class Recipe:
         if ends(self.shrink)[1] > 1:
             raise ValueError(f"expected shrink to be at most 1, got {self.shrink}")
 
-    def rate_factor(self, iteration: int) -> float:
-        """Return what the learning rate is multiplied by at an iteration, from 0: 1, and half a cosine at the end."""
-        begin = (1 - self.anneal) * self.iterations
-        if iteration <= begin or self.anneal == 0:
-            return 1.0
-        way = (iteration - begin) / (self.iterations - begin)
-        return _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * way))
+
+def annealed(iteration: int, *, iterations: int, anneal: float) -> float:
+    """Return the factor of a learning rate that falls by half a cosine to a hundredth at the end.
+
+    Args:
+        iteration: from 0.
+        iterations: in all.
+        anneal: share of the iterations over which it falls, in [0, 1].
+
+    Raises:
+        ValueError: where anneal is not.
+
+    Example:
+        >>> [round(annealed(i, iterations=10, anneal=0.5), 3) for i in (0, 5, 6, 9)]
+        [1.0, 1.0, 0.905, 0.105]
+    """
+    check_anneal(anneal)
+    begin = (1 - anneal) * iterations
+    if iteration <= begin or anneal == 0:
+        return 1.0
+    way = (iteration - begin) / (iterations - begin)
+    return _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * way))
+
+
+def check_anneal(anneal: float) -> None:
+    """Refuse a share of the iterations outside [0, 1]."""
+    if not 0 <= anneal <= 1:
+        raise ValueError(f"expected anneal in [0, 1], got {anneal}")
 
 
 def ends(value: float | tuple[float, float]) -> tuple[float, float]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from genat.baselines.gan import GanFitted, GanStep, generate, point_generator, train_gan
-from genat.baselines.learner import Learner, annealed
+from genat.baselines.learner import Learner
 from genat.networks import Together, build
 from genat.objectives import maximin, minimax
 from genat.ranking import auroc
-from genat.recipe import adam
+from genat.recipe import adam, annealed
 from genat.sources import Samples
 from genat.training import fit, step_generator
 

@@ -12,7 +12,7 @@ from genat import networks
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
 from genat.networks import Together
-from genat.recipe import OptimizerFactory, Recipe, adam, sgd
+from genat.recipe import OptimizerFactory, adam, annealed, sgd
 from genat.sources import Box, Samples
 from genat.training import DivergenceError, Fitted, Step, fit
 from genat.training import members as side
@@ -187,8 +187,7 @@ def test_other_seeds_are_not_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_falls_by_half_a_cosine() -> None:
-    plan = Recipe(100, 0.1, 1.0, L2Ball(), None, "adam", False, 1, 0, L2Ball(), 0.0, None, None, 0.4, 0, 1)
-    factors = [plan.rate_factor(i) for i in range(101)]
+    factors = [annealed(i, iterations=100, anneal=0.4) for i in range(101)]
     assert factors[:61] == [1.0] * 61
     assert factors[80] == pytest.approx(0.505)
     assert factors[100] == pytest.approx(0.01)

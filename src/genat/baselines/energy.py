@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from genat.ascent import frozen
-from genat.baselines.learner import Learner, annealed, check, check_outputs, draws, normals
+from genat.baselines.learner import Learner, check, check_outputs, draws, normals
 from genat.networks import Together
 from genat.ranking import auroc_tensor
+from genat.recipe import annealed
 from genat.sources import Source
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from genat.ascent import frozen
-from genat.baselines.learner import Learner, annealed, check, check_outputs, draws, normals
+from genat.baselines.learner import Learner, check, check_outputs, draws, normals
 from genat.networks import Normalize, Together, build
 from genat.objectives import maximin, minimax, r1_terms
 from genat.ranking import auroc_tensor
+from genat.recipe import annealed
 from genat.sources import Source
 
 

@@ -12,8 +12,6 @@ from genat.sources import Source
 from genat.training import step_generator
 from genat.training.members import silence, silence_gradients
 
-_RATE_FLOOR = 0.01  # share of the learning rate that annealing ends at, as in `genat.fit`
-
 
 class Learner:
     """M networks that learn side by side by Adam, with running means of their weights.
@@ -93,29 +91,6 @@ def normals(*shape: int, seeds: Sequence[int], iteration: int, purpose: str) -> 
     return torch.stack(
         [torch.randn(shape, generator=step_generator(seed, iteration, purpose)) for seed in seeds],
     )
-
-
-def annealed(iteration: int, *, iterations: int, anneal: float) -> float:
-    """Return the factor of a learning rate that falls by half a cosine to a hundredth at the end, as in `genat.fit`.
-
-    Args:
-        iteration: from 0.
-        iterations: in all.
-        anneal: share of the iterations over which it falls, in [0, 1].
-
-    Raises:
-        ValueError: where anneal is not.
-
-    Example:
-        >>> [round(annealed(i, iterations=10, anneal=0.5), 3) for i in (0, 5, 6, 9)]
-        [1.0, 1.0, 0.905, 0.105]
-    """
-    if not 0 <= anneal <= 1:
-        raise ValueError(f"expected anneal in [0, 1], got {anneal}")
-    left = (iterations - iteration) / iterations
-    if left >= anneal:
-        return 1.0
-    return _RATE_FLOOR + (1 - _RATE_FLOOR) * (1 - math.cos(math.pi * left / anneal)) / 2
 
 
 def check(*networks: Together, seeds: Sequence[int], **counts: int) -> None:

@@ -18,7 +18,7 @@ from genat.balls import Ball, L2Ball
 from genat.curriculum import Curriculum
 from genat.networks import Together, check_detector
 from genat.ranking import auroc_tensor
-from genat.recipe import OptimizerFactory, Recipe, adam, ends
+from genat.recipe import OptimizerFactory, Recipe, adam, annealed, ends
 from genat.sources import Source, as_source
 from genat.training import members
 from genat.training.loss import Loss
@@ -221,8 +221,9 @@ class _Trainer:
 
     def _step(self) -> Step:
         began, steps = time.perf_counter(), self.progress.steps
+        factor = annealed(self.iteration, iterations=self.recipe.iterations, anneal=self.recipe.anneal)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.recipe.rate_factor(self.iteration)
+            group["lr"] = rate * factor
         inside, outside, path = self._batch(steps)
         _train_mode(self.detector)
         layers = step_generator(self.seeds[0], self.iteration, f"layers {self.fabric.global_rank}")
