@@ -1,5 +1,7 @@
 """An outcome on disk: what is written is what is read, and what is not whole is refused in one line."""
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -37,6 +39,16 @@ def test_views_and_empty_tensors_are_written_too(result: Make, tmp_path: Path) -
     read, _ = outcomes.load(tmp_path)
     assert read.samples.equal(points)
     assert read.trajectory.shape == (0, 0, 2)
+
+
+def test_what_is_not_finite_is_read_back_from_json_that_every_reader_takes(result: Make, tmp_path: Path) -> None:
+    record = {"iteration": 1, "steps": 1, "loss": [0.7, math.nan], "auroc": [0.5, math.nan]}
+    outcomes.save(result(history=[record]), tmp_path, settings={})
+    written = json.loads((tmp_path / "outcome.json").read_text(), parse_constant=pytest.fail)
+    assert written["history"] == [record | {"loss": [0.7, None], "auroc": [0.5, None]}]
+    (read,) = outcomes.load(tmp_path)[0].history
+    assert read["loss"] == pytest.approx([0.7, math.nan], nan_ok=True)
+    assert read["iteration"] == 1
 
 
 def test_dimension_and_resolution(result: Make) -> None:

@@ -1,6 +1,7 @@
 """What the training of one toy by one trainer leaves behind, for all its seeds, and how it is kept on disk."""
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def save(outcome: Outcome, folder: Path, *, settings: dict[str, Any]) -> None:
     tensors = {name: getattr(outcome, name).contiguous() for name in _TENSORS}
     checkpoints.write_bytes(folder / "outcome.safetensors", serialize(tensors))
     rest = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in _TENSORS}
-    checkpoints.write_text(folder / "outcome.json", json.dumps({"settings": settings, **rest}, indent=1))
+    rest["history"] = [_for_json(record) for record in outcome.history]
+    content = json.dumps({"settings": settings, **rest}, indent=1, allow_nan=False)
+    checkpoints.write_text(folder / "outcome.json", content)
 
 
 def load(folder: Path) -> tuple[Outcome, dict[str, Any]]:
@@ -88,10 +91,23 @@ def load(folder: Path) -> tuple[Outcome, dict[str, Any]]:
         rest = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
         tensors = parse((folder / "outcome.safetensors").read_bytes())
         settings = rest.pop("settings")
+        rest["history"] = [_from_json(record) for record in rest["history"]]
         return Outcome(**(rest | {"seeds": tuple(rest["seeds"])} | tensors)), settings
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected a finished simulation, got none that can be read: {reason}") from error
+
+
+def _for_json(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with None, which JSON can hold, where a number of its lists is not finite."""
+    lists = {name: values for name, values in record.items() if isinstance(values, list)}
+    return record | {name: [x if math.isfinite(x) else None for x in values] for name, values in lists.items()}
+
+
+def _from_json(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with NaN where its lists hold None."""
+    lists = {name: values for name, values in record.items() if isinstance(values, list)}
+    return record | {name: [math.nan if x is None else x for x in values] for name, values in lists.items()}
 
 
 def finished(folder: Path) -> bool:
