@@ -69,11 +69,18 @@ class Trainer(Protocol):
         ...
 
 
-def detectors(dim: int, *, hidden: Sequence[int], std: float, seeds: Sequence[int], device: str) -> Together:
+def detectors(
+    dim: int, *, hidden: Sequence[int], std: float, seeds: Sequence[int], device: str, he: bool = True
+) -> Together:
     """Return a multilayer perceptron a seed, together; each sees (x - 0.5) / std.
 
-    The hidden layers begin with He's variance, 2 / n, six times PyTorch's own, which leaves a deep network too smooth
-    to learn fine detail early.
+    Args:
+        dim: coordinates of a point.
+        hidden, std: of the networks.
+        seeds: one a member.
+        device: "cpu" or "cuda".
+        he: begin the hidden layers with He's variance, 2 / n, six times PyTorch's own, which leaves a deep network too
+            smooth to learn fine detail early.
 
     References:
         Delving Deep into Rectifiers (He, Zhang, Ren, Sun, 2015) https://arxiv.org/abs/1502.01852
@@ -82,7 +89,7 @@ def detectors(dim: int, *, hidden: Sequence[int], std: float, seeds: Sequence[in
     members = [networks.build("mlp", (dim,), options, seed=seed) for seed in seeds]
     with torch.no_grad():
         for member in members:
-            for layer in [layer for layer in member.children() if isinstance(layer, nn.Linear)][:-1]:
+            for layer in [layer for layer in member.children() if isinstance(layer, nn.Linear)][:-1] if he else ():
                 layer.weight.mul_(math.sqrt(6))
     return Together(members).to(device)
 
