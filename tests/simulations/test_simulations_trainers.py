@@ -141,6 +141,12 @@ def test_each_seed_has_its_own_network_in_its_place_and_its_hidden_layers_hes_va
     assert widest.var().item() == pytest.approx(2 / 300, rel=0.02)
 
 
+def test_without_hes_variance_weights_begin_as_pytorchs() -> None:
+    made = detectors(2, hidden=(8, 8), std=0.1, seeds=(3, 7), device="cpu", he=False).member(1)
+    plain = networks.build("mlp", (2,), {"hidden": (8, 8), "mean": 0.5, "std": 0.1}, seed=7)
+    assert all(map(torch.equal, made.parameters(), plain.parameters()))
+
+
 def test_a_seed_in_company_is_the_seed_alone() -> None:
     together, both = train(GAT, seeds=(0, 5))
     alone, single = train(GAT, seeds=(5,))
