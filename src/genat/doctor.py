@@ -13,6 +13,10 @@ _OPTIONAL = (
     ("pyautoattack", "worst-case figures by an independent attack", "attacks"),
     ("datasets", "Hugging Face data sets and Parquet files", "data"),
     ("tensorboard", "training curves in TensorBoard", "log"),
+    ("cvxpy", "the games of theory as convex programmes", "peers"),
+    ("torchebm", "the energy model of the simulations", "peers"),
+    ("torch-fidelity", "FID, KID and IS", "fidelity"),
+    ("efficientnet-lite-pytorch", "ImageNet features without torchvision", "efficientnet"),
 )
 _CORE = ("torch", "lightning-fabric", "safetensors", "pydantic", "pillow", "scikit-learn", "matplotlib")
 _FASHION = Path("/usr/share/datasets/fashion-mnist")
