@@ -63,6 +63,8 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
     "resnet": ((1, 8, 8), {"blocks": [1], "width": 2}),
     "preact_resnet32": ((3, 8, 8), {"widen": 1}),
     "wide_resnet": ((1, 8, 8), {"depth": 10, "widen": 1}),
+    "plain_wide_resnet28": ((1, 8, 8), {"widen": 1}),
+    "star": ((3, 16, 16), {"width": 2, "widest": 4, "outputs": 3}),
 }
 
 

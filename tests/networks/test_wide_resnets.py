@@ -5,7 +5,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genat.networks import check_detector, parameter_count, preact_resnet32, wide_resnet, wide_resnet34_10
+from genat.networks import (
+    check_detector,
+    parameter_count,
+    plain_wide_resnet28,
+    preact_resnet32,
+    wide_resnet,
+    wide_resnet34_10,
+)
 
 
 def _scramble(network: nn.Module, generator: torch.Generator) -> None:
@@ -61,12 +68,30 @@ def _wrn(weights: Iterator[Tensor], x: Tensor, units: int) -> Tensor:
     return functional.linear(_affine(weights, y, 0.0).mean(dim=(2, 3)), next(weights), next(weights))
 
 
+def _jem(weights: Iterator[Tensor], x: Tensor) -> Tensor:
+    """The network of joint energy-based models, reading its parameters in order."""
+
+    def convolve(x: Tensor, stride: int = 1) -> Tensor:
+        kernel, bias = next(weights), next(weights)
+        return functional.conv2d(x, kernel, bias, stride=stride, padding=kernel.shape[-1] // 2)
+
+    y = convolve(2 * x - 1)
+    for stage in range(3):
+        for unit in range(4):
+            stride = _stride(stage, unit)
+            branch = convolve(functional.leaky_relu(y, 0.2))
+            branch = convolve(functional.leaky_relu(branch, 0.2), stride)
+            y = branch + (y if y.shape == branch.shape else convolve(y, stride))
+    return functional.linear(functional.leaky_relu(y, 0.2).mean(dim=(2, 3)), next(weights), next(weights))
+
+
 def test_the_papers_networks_have_the_papers_sizes() -> None:
     with torch.device("meta"):
         assert parameter_count(preact_resnet32()) == 45_901_914
         assert parameter_count(preact_resnet32(norm="batch")) == 45_901_914
         assert parameter_count(wide_resnet34_10()) == 46_160_474
         assert parameter_count(wide_resnet34_10(outputs=100)) == 46_218_164
+        assert parameter_count(plain_wide_resnet28()) == 36_471_338
 
 
 def test_wide_resnet_has_the_size_its_authors_give() -> None:
@@ -93,11 +118,22 @@ def test_wide_resnet_is_its_definition(widen: int, generator: torch.Generator) -
     assert next(weights, None) is None
 
 
+@pytest.mark.parametrize("widen", [1, 2])
+def test_plain_wide_resnet28_is_its_definition(widen: int, generator: torch.Generator) -> None:
+    network = plain_wide_resnet28((3, 8, 9), widen=widen, outputs=4, logit=None).double()
+    _scramble(network, generator)
+    x = torch.rand(3, 3, 8, 9, generator=generator, dtype=torch.float64)
+    weights = iter(list(network.parameters()))
+    torch.testing.assert_close(network(x), _jem(weights, x), rtol=1e-9, atol=1e-9)
+    assert next(weights, None) is None
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 7, 13), (1, 1, 1)])
 def test_small_ones_are_detectors_of_any_image(shape: tuple[int, ...], generator: torch.Generator) -> None:
     example = torch.rand(2, *shape, generator=generator)
     check_detector(wide_resnet(shape, depth=10, widen=1, negative_slope=0.1), example)
     check_detector(preact_resnet32(shape, widen=1), example)
+    check_detector(plain_wide_resnet28(shape, widen=1), example)
 
 
 def test_preact_resnet32_ignores_brightness_and_contrast(generator: torch.Generator) -> None:
@@ -117,6 +153,8 @@ def test_they_refuse() -> None:
         wide_resnet((1, 8, 8), widen=0)
     with pytest.raises(ValueError, match="widen >= 1, got 0"):
         preact_resnet32((1, 8, 8), widen=0)
+    with pytest.raises(ValueError, match="widen >= 1, got 0"):
+        plain_wide_resnet28((1, 8, 8), widen=0)
     with pytest.raises(ValueError, match="expected an image"):
         preact_resnet32((8, 8), widen=1)
     with pytest.raises(ValueError, match="norm affine or batch, got none"):

@@ -11,9 +11,10 @@ from genat.networks.layers import Affine, Normalize, Residual, Select, Standardi
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector
 from genat.networks.resnets import resnet, resnet50
+from genat.networks.star import star
 from genat.networks.together import Together
 from genat.networks.weights import init
-from genat.networks.wide_resnets import preact_resnet32, wide_resnet, wide_resnet34_10
+from genat.networks.wide_resnets import plain_wide_resnet28, preact_resnet32, wide_resnet, wide_resnet34_10
 
 __all__ = [
     "BUILDERS",
@@ -30,10 +31,12 @@ __all__ = [
     "init",
     "mlp",
     "parameter_count",
+    "plain_wide_resnet28",
     "preact_resnet32",
     "resnet",
     "resnet50",
     "small_convnet",
+    "star",
     "wide_resnet",
     "wide_resnet34_10",
 ]

@@ -16,12 +16,24 @@ from genat.networks.layers import sample_shape
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector, outputs_of, untraced
 from genat.networks.resnets import resnet, resnet50
+from genat.networks.star import star
 from genat.networks.weights import one_line
-from genat.networks.wide_resnets import preact_resnet32, wide_resnet, wide_resnet34_10
+from genat.networks.wide_resnets import plain_wide_resnet28, preact_resnet32, wide_resnet, wide_resnet34_10
 
 BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     builder.__name__: builder
-    for builder in (mlp, convnet, small_convnet, resnet, resnet50, preact_resnet32, wide_resnet, wide_resnet34_10)
+    for builder in (
+        mlp,
+        convnet,
+        small_convnet,
+        resnet,
+        resnet50,
+        preact_resnet32,
+        wide_resnet,
+        wide_resnet34_10,
+        plain_wide_resnet28,
+        star,
+    )
 }
 """The networks of this package by name."""
 
@@ -54,7 +66,7 @@ def build(spec: str, shape: tuple[int, ...], options: Mapping[str, object] | Non
         >>> build("mpl", (2,), seed=0)
         Traceback (most recent call last):
         ...
-        ValueError: expected a network mlp, convnet, ..., wide_resnet34_10 or "package.module:function", got mpl
+        ValueError: expected a network mlp, convnet, ..., star or "package.module:function", got mpl
     """
     sides = sample_shape(shape)
     keywords = dict(options or {})

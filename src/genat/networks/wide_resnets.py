@@ -1,4 +1,4 @@
-"""Wide pre-activation residual detectors: those of GAT and of dual adversarial training on CIFAR."""
+"""Wide pre-activation residual detectors: those of GAT, dual adversarial training and JEM on CIFAR."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -165,14 +165,66 @@ def wide_resnet34_10(
     return wide_resnet(shape, depth=34, widen=10, norm=norm, mean=mean, std=std, outputs=outputs, logit=logit)
 
 
+def plain_wide_resnet28(
+    shape: Sequence[int] = (3, 32, 32),
+    *,
+    widen: int = 10,
+    mean: Statistic = 0.5,
+    std: Statistic = 0.5,
+    outputs: int = 10,
+    logit: int | None = 0,
+) -> nn.Module:
+    """Build the WRN-28 of joint energy-based models, which has no normalisation.
+
+    Three stages of four pre-activation units, leaky ReLU 0.2, convolutions with biases, a unit's second one strided,
+    1x1 convolutions of the maps before activation as shortcuts where the shape changes: 36,471,338 parameters with
+    widen 10 and 10 outputs. Initialised by PyTorch's defaults from the global random state, which `build` sets aside.
+
+    Args:
+        shape: `(C, H, W)`.
+        widen: factor on the widths 16, 32 and 64.
+        mean: of the pixels, for all channels or each; the paper's by default.
+        std: of the pixels, likewise.
+        outputs: K.
+        logit: which of the K is the detector's; None keeps all, a classifier `(N, C, H, W) -> (N, K)`.
+
+    Returns:
+        A detector `(N, C, H, W) -> (N,)` of pixels in [0, 1].
+
+    Raises:
+        ValueError: where an argument is out of its range.
+
+    References:
+        Your classifier is secretly an energy based model and you should treat it like one (Grathwohl et al., 2020)
+        https://arxiv.org/abs/1912.03263
+
+    Example:
+        >>> import torch
+        >>> from genat.networks import parameter_count
+        >>> with torch.device("meta"):
+        ...     parameter_count(plain_wide_resnet28())
+        36471338
+    """
+    channels, _, _ = image_shape(shape)
+    _check_widen(widen)
+    layers: list[nn.Module] = [nn.Conv2d(channels, _STEM, 3, padding=1)]
+    inputs = _STEM
+    for stage in range(3):
+        for unit in range(4):
+            width = _STEM * widen * 2**stage
+            layers.append(_plain_unit(inputs, width, stride=2 if stage > 0 and unit == 0 else 1))
+            inputs = width
+    stages = nn.Sequential(*layers, activation(0.2))
+    return _assemble(Normalize(mean, std, channels=channels), stages, head(inputs, outputs, logit))
+
+
 def _assemble(first: nn.Module, stages: nn.Module, last: dict[str, nn.Module]) -> nn.Module:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(OrderedDict({"normalize": first, "stages": stages, "pool": pool} | last))
 
 
 def _stages(channels: int, *, units: int, widen: int, project: bool, norm: Norm, negative_slope: float) -> nn.Module:
-    if widen < 1:
-        raise ValueError(f"expected widen >= 1, got {widen}")
+    _check_widen(widen)
     layers: list[nn.Module] = [_convolution(channels, _STEM, 1)]
     inputs = _STEM
     for stage in range(3):
@@ -212,6 +264,17 @@ def _unit(
     return Residual(nn.Sequential(before, branch), shortcut)
 
 
+def _plain_unit(inputs: int, outputs: int, *, stride: int) -> nn.Module:
+    branch = nn.Sequential(
+        activation(0.2),
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        activation(0.2),
+        nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1),
+    )
+    same = inputs == outputs and stride == 1
+    return Residual(branch, nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride))
+
+
 def _shortcut(inputs: int, outputs: int, stride: int, *, project: bool) -> nn.Module:
     if inputs == outputs and stride == 1:
         return nn.Identity()
@@ -225,3 +288,8 @@ def _shortcut(inputs: int, outputs: int, stride: int, *, project: bool) -> nn.Mo
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def _check_widen(widen: int) -> None:
+    if widen < 1:
+        raise ValueError(f"expected widen >= 1, got {widen}")

@@ -3,6 +3,8 @@
 from genat.sources.augment import Augment, Augmentation
 from genat.sources.datasets import digits, fashion_mnist, read_idx
 from genat.sources.derived import Blurred, Inverted, Mixture, ShuffledPatches
+from genat.sources.emoji import emoji
+from genat.sources.faces import lfw_faces
 from genat.sources.files import image_folder, load_image
 from genat.sources.images import Images
 from genat.sources.outside import Box, ClassGaussians, DeadLeaves, Noise
@@ -31,9 +33,11 @@ __all__ = [
     "as_source",
     "describe",
     "digits",
+    "emoji",
     "fashion_mnist",
     "hugging_face",
     "image_folder",
+    "lfw_faces",
     "load_image",
     "parquet",
     "read_idx",

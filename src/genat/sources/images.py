@@ -20,14 +20,16 @@ class Images:
         pixels: `(N, C, H, W)` uint8.
         labels: `(N,)` int64 indices into `classes`, on the pixels' device; None is unlabelled.
         classes: the classes' names; empty without labels. A class may have no image.
+        groups: `(N,)` int64, equal for images that `split` keeps on one side, as all pictures of one person; on the
+            pixels' device. None: every image is its own.
         name: what reports call the set.
         notes: what was converted on loading, one sentence each.
         augmentation: applied to every draw, and to nothing else; None is none.
         class_balanced: whether a draw takes every class that has an image equally often, see `balanced`.
 
     Raises:
-        TypeError: where the pixels are not uint8 or the labels not int64.
-        ValueError: where shapes, devices, labels and classes do not fit together.
+        TypeError: where the pixels are not uint8, or the labels or groups not int64.
+        ValueError: where shapes, devices, labels, classes and groups do not fit together.
 
     Example:
         >>> images = Images(torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1), name="greys")
@@ -40,6 +42,7 @@ class Images:
     pixels: Tensor
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
+    groups: Tensor | None = None
     name: str = "images"
     notes: tuple[str, ...] = ()
     augmentation: Augmentation | None = None
@@ -52,6 +55,8 @@ class Images:
             raise ValueError(f"expected pixels (N, C, H, W), none of them 0, got {tuple(self.pixels.shape)}")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"expected classes with different names, got {self.classes}")
+        if self.groups is not None:
+            _check_indices("group", self.groups, self.pixels)
         if self.labels is not None:
             _check_labels(self.labels, self.pixels, len(self.classes))
         elif self.classes or self.class_balanced:
@@ -155,7 +160,8 @@ class Images:
             low, high = int(chosen.min()), int(chosen.max())
             raise ValueError(f"expected indices from 0 to {len(self) - 1}, got {low} to {high}")
         labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, pixels=self.pixels[chosen], labels=labels)
+        groups = None if self.groups is None else self.groups[chosen]
+        return replace(self, pixels=self.pixels[chosen], labels=labels, groups=groups)
 
     def only(self, classes: int | str | Sequence[int | str]) -> Self:
         """Return the images of these classes; labels and class names keep their meaning.
@@ -193,10 +199,11 @@ class Images:
         """Return the set cut in two at random: the rest, and a held-out fraction.
 
         With labels the cut is stratified: a class's held-out images are within one of the fraction of its images.
-        Both parts keep the images' order.
+        With groups every group is on one side, and "one" is the largest group; a group with several labels counts
+        with its lowest. Both parts keep the images' order.
 
         Args:
-            fraction: how much to hold out, in (0, 1); rounded to whole images.
+            fraction: how much to hold out, in (0, 1); rounded to whole images and groups.
             seed: the same seed cuts the same set the same way.
 
         Returns:
@@ -215,10 +222,13 @@ class Images:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         if self.labels is not None:
             order = order[self.labels.cpu()[order].argsort(stable=True)]
-        # Every 1/fraction-th image along the order: even over the whole set, hence over each run of one label.
-        quota = (torch.arange(len(self) + 1, dtype=torch.float64) * fraction + 0.5).floor()
-        held_out = order[quota.diff() > 0].sort().values
-        rest = order[quota.diff() == 0].sort().values
+        if self.groups is None:
+            sizes = [1] * len(self)
+        else:
+            place, sizes = _gather(self.groups.cpu()[order])
+            order = order[place]
+        chosen = _spread(sizes, fraction)
+        rest, held_out = order[~chosen].sort().values, order[chosen].sort().values
         if len(held_out) == 0 or len(rest) == 0:
             raise ValueError(f"expected two parts with images, got {len(rest)} and {len(held_out)} of {len(self)}")
         return self.take(rest), self.take(held_out)
@@ -238,7 +248,8 @@ class Images:
     def to(self, device: torch.device | str) -> Self:
         """Return the same set resident on a device, as uint8."""
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, pixels=self.pixels.to(device), labels=labels)
+        groups = None if self.groups is None else self.groups.to(device)
+        return replace(self, pixels=self.pixels.to(device), labels=labels, groups=groups)
 
     @cached_property
     def _by_class(self) -> tuple[Tensor, Tensor]:
@@ -279,13 +290,41 @@ def _as_float(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255)
 
 
+def _gather(groups: Tensor) -> tuple[Tensor, list[int]]:
+    """Return the order `(N,)` that brings every group together where it first occurs, and the groups' sizes."""
+    _, index, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+    first = torch.full((len(counts),), len(groups)).scatter_reduce(0, index, torch.arange(len(groups)), "amin")
+    return first[index].argsort(stable=True), counts[first.argsort()].tolist()
+
+
+def _spread(sizes: Sequence[int], fraction: float) -> Tensor:
+    """Return which of the items in runs of these sizes to hold out, `(N,)`: whole runs, evenly along the way.
+
+    A run is held out as soon as that brings the count nearer to the fraction of the items so far; single items are
+    every 1/fraction-th. So the count is right over any stretch, up to the largest run.
+    """
+    chosen = torch.zeros(sum(sizes), dtype=torch.bool)
+    quota = (torch.arange(len(chosen) + 1, dtype=torch.float64) * fraction + 0.5).floor().tolist()
+    end = held_out = 0
+    for size in sizes:
+        end += size
+        if quota[end] - held_out >= (size + 1) / 2:
+            chosen[end - size : end] = True
+            held_out += size
+    return chosen
+
+
 def _check_labels(labels: Tensor, pixels: Tensor, classes: int) -> None:
-    if labels.dtype != torch.int64:
-        raise TypeError(f"expected labels of int64, got {labels.dtype}")
-    if labels.shape != pixels.shape[:1]:
-        raise ValueError(f"expected one label an image, ({len(pixels)},), got {tuple(labels.shape)}")
-    if labels.device != pixels.device:
-        raise ValueError(f"expected labels on the pixels' device, {pixels.device}, got {labels.device}")
+    _check_indices("label", labels, pixels)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise ValueError(f"expected labels from 0 to {classes - 1}, one for each class, got {low} to {high}")
+
+
+def _check_indices(what: str, values: Tensor, pixels: Tensor) -> None:
+    if values.dtype != torch.int64:
+        raise TypeError(f"expected {what}s of int64, got {values.dtype}")
+    if values.shape != pixels.shape[:1]:
+        raise ValueError(f"expected one {what} an image, ({len(pixels)},), got {tuple(values.shape)}")
+    if values.device != pixels.device:
+        raise ValueError(f"expected {what}s on the pixels' device, {pixels.device}, got {values.device}")

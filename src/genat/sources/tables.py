@@ -3,10 +3,10 @@
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from genat.sources.decoding import Mode, read, reason, stack
 from genat.sources.files import Size, as_pair
 from genat.sources.images import Images
 
-_Row = tuple[str, Path | bytes | None, Any]
-"""What an error calls the row, its encoded image, its label."""
+_Row = tuple[str, Path | bytes | None, Any, Any]
+"""What an error calls the row, its encoded image, its label, its group."""
 
 
 def parquet(
@@ -24,6 +24,7 @@ def parquet(
     *,
     image: str = "image",
     label: str | None = "label",
+    group: str | None = None,
     size: Size | None = None,
     mode: Mode = "auto",
     limit: int | None = None,
@@ -35,6 +36,7 @@ def parquet(
         image: the column of encoded images: bytes, or a struct with a field `bytes`.
         label: the column of classes, integers or strings; None is unlabelled. Integers that the file's metadata names
             keep their value; elsewhere the different values are sorted and numbered.
+        group: the column that is equal for rows `Images.split` keeps on one side, integers or strings; None is none.
         size: a side or `(H, W)` to resize to, as for `image_folder`; None expects one size.
         mode: "L", "RGB" or "auto", as for `image_folder`.
         limit: read the first rows only; None is all.
@@ -57,10 +59,11 @@ def parquet(
     shards = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
     if not shards:
         raise ValueError(f"expected Parquet files, got {str(path)!r}, a folder without any")
-    files = [_open_parquet(shard, image, label) for shard in shards]
-    rows = chain.from_iterable(_parquet_rows(*pair, image, label) for pair in zip(files, shards, strict=True))
+    columns = _Columns(image, label, group)
+    files = [_open_parquet(shard, columns) for shard in shards]
+    rows = chain.from_iterable(_parquet_rows(*pair, columns) for pair in zip(files, shards, strict=True))
     names = None if label is None else _parquet_classes(files[0], label)
-    return _gather(rows, names=names, labelled=label is not None, size=size, mode=mode, limit=limit, name=root.stem)
+    return _gather(rows, columns, names=names, size=size, mode=mode, limit=limit, name=root.stem)
 
 
 def hugging_face(
@@ -69,6 +72,7 @@ def hugging_face(
     split: str | None = None,
     image: str = "image",
     label: str | None = "label",
+    group: str | None = None,
     size: Size | None = None,
     mode: Mode = "auto",
     limit: int | None = None,
@@ -81,6 +85,7 @@ def hugging_face(
         split: which part, such as "train" or "test[:1000]"; None where a saved data set has no parts.
         image: the column of images.
         label: the column of classes, integers or strings, as for `parquet`; None is unlabelled.
+        group: the column of what stays on one side of a split, as for `parquet`; None is none.
         size: a side or `(H, W)` to resize to, as for `image_folder`; None expects one size.
         mode: "L", "RGB" or "auto", as for `image_folder`.
         limit: read the first rows only; None is all.
@@ -99,22 +104,41 @@ def hugging_face(
     """
     library = _extra("datasets")
     table = _open_hugging_face(library, name, split)
-    _check_columns(table.column_names, image, label, name)
+    columns = _Columns(image, label, group)
+    columns.check(table.column_names, name)
     if not isinstance(table.features[image], library.Image):
         raise ValueError(f"expected images in column {image!r} of {name!r}, got {table.features[image]}")
-    columns = [image] if label is None else [image, label]
-    encoded = table.select_columns(columns).cast_column(image, library.Image(decode=False))
+    encoded = table.select_columns(columns.wanted).cast_column(image, library.Image(decode=False))
     names = None if label is None else getattr(table.features[label], "names", None)
     title = Path(name).name if split is None else f"{Path(name).name} {split}"
-    rows = _hugging_face_rows(encoded, name, image, label)
-    return _gather(rows, names=names, labelled=label is not None, size=size, mode=mode, limit=limit, name=title)
+    rows = _hugging_face_rows(encoded, name, columns)
+    return _gather(rows, columns, names=names, size=size, mode=mode, limit=limit, name=title)
+
+
+class _Columns(NamedTuple):
+    image: str
+    label: str | None
+    group: str | None
+
+    @property
+    def wanted(self) -> list[str]:
+        return list(dict.fromkeys(name for name in self if name is not None))
+
+    def check(self, there: Sequence[str], where: str) -> None:
+        for name in self.wanted:
+            if name not in there:
+                raise ValueError(f"expected a column {name!r} in {where!r}, got {', '.join(there)}")
+
+    def row(self, where: str, content: Path | bytes | None, row: Mapping[str, Any]) -> _Row:
+        label, group = (None if name is None else row[name] for name in (self.label, self.group))
+        return where, content, label, group
 
 
 def _gather(
     rows: Iterable[_Row],
+    columns: _Columns,
     *,
     names: Sequence[str] | None,
-    labelled: bool,
     size: Size | None,
     mode: Mode,
     limit: int | None,
@@ -123,25 +147,27 @@ def _gather(
     if limit is not None and limit < 1:
         raise ValueError(f"expected limit to be None or at least 1, got {limit}")
     pair = as_pair(size)
-    pictures, values = [], []
-    for where, content, value in islice(rows, limit):
+    pictures, values, members = [], [], []
+    for where, content, value, member in islice(rows, limit):
         if content is None:
             raise ValueError(f"expected an image in {where!r}, got none")
         pictures.append(read(content, name=where, size=pair))
         values.append(value)
+        members.append(member)
     if not pictures:
         raise ValueError(f"expected at least one row in {name!r}, got none")
     pixels, notes = stack(pictures, mode=mode)
-    labels, classes = _number(values, names) if labelled else (None, ())
-    return Images(pixels, labels=labels, classes=classes, name=name, notes=notes)
+    labels, classes = (None, ()) if columns.label is None else _number("label", values, names)
+    groups = None if columns.group is None else _number("group", members, None)[0]
+    return Images(pixels, labels=labels, classes=classes, groups=groups, name=name, notes=notes)
 
 
-def _number(values: Sequence[Any], names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
-    """Return labels as indices, and the classes' names."""
-    remedy = "pass label=None to do without"
+def _number(what: str, values: Sequence[Any], names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
+    """Return labels or groups as indices, and their names."""
+    remedy = f"pass {what}=None to do without"
     for value in values:
         if not isinstance(value, int | str):
-            raise ValueError(f"expected labels to be integers or strings, got {value!r}: {remedy}")
+            raise ValueError(f"expected {what}s to be integers or strings, got {value!r}: {remedy}")
         if names is not None and value not in range(len(names)):
             raise ValueError(f"expected labels from 0 to {len(names) - 1}, got {value!r}: {remedy}")
     if names is not None:
@@ -151,26 +177,26 @@ def _number(values: Sequence[Any], names: Sequence[str] | None) -> tuple[Tensor,
     return torch.tensor([index[value] for value in values]), tuple(str(value) for value in different)
 
 
-def _open_parquet(file: Path, image: str, label: str | None) -> Any:
+def _open_parquet(file: Path, columns: _Columns) -> Any:
     library = _extra("pyarrow.parquet")
     try:
         opened = library.ParquetFile(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"expected a Parquet file, got {str(file)!r}: {reason(error)}") from error
-    _check_columns(opened.schema_arrow.names, image, label, str(file))
-    kind = str(opened.schema_arrow.field(image).type)
+    columns.check(opened.schema_arrow.names, str(file))
+    kind = str(opened.schema_arrow.field(columns.image).type)
     if not any(kind == name or f"bytes: {name}" in kind for name in ("binary", "large_binary")):
-        raise ValueError(f"expected encoded images in column {image!r} of {str(file)!r}, got {kind}")
+        raise ValueError(f"expected encoded images in column {columns.image!r} of {str(file)!r}, got {kind}")
     return opened
 
 
-def _parquet_rows(opened: Any, file: Path, image: str, label: str | None) -> Iterator[_Row]:
-    columns = [image] if label is None else [image, label]
-    batches = opened.iter_batches(batch_size=256, columns=columns)
+def _parquet_rows(opened: Any, file: Path, columns: _Columns) -> Iterator[_Row]:
+    batches = opened.iter_batches(batch_size=256, columns=columns.wanted)
     try:
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
-            content = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
-            yield f"{file}, row {number}", content, None if label is None else row[label]
+            stored = row[columns.image]
+            content = stored["bytes"] if isinstance(stored, dict) else stored
+            yield columns.row(f"{file}, row {number}", content, row)
     except (OSError, ValueError) as error:
         raise ValueError(f"expected a sound Parquet file, got {str(file)!r}: {reason(error)}") from error
 
@@ -199,17 +225,11 @@ def _open_hugging_face(library: Any, name: str, split: str | None) -> Any:
     return table
 
 
-def _hugging_face_rows(table: Any, name: str, image: str, label: str | None) -> Iterator[_Row]:
+def _hugging_face_rows(table: Any, name: str, columns: _Columns) -> Iterator[_Row]:
     for number, row in enumerate(table):
-        stored = row[image] or {"bytes": None, "path": None}
+        stored = row[columns.image] or {"bytes": None, "path": None}
         content = stored["bytes"] or (stored["path"] and Path(stored["path"]))
-        yield f"{name}, row {number}", content, None if label is None else row[label]
-
-
-def _check_columns(columns: Sequence[str], image: str, label: str | None, where: str) -> None:
-    for wanted in (image, label):
-        if wanted is not None and wanted not in columns:
-            raise ValueError(f"expected a column {wanted!r} in {where!r}, got {', '.join(columns)}")
+        yield columns.row(f"{name}, row {number}", content, row)
 
 
 def _extra(module: str) -> Any:
