@@ -11,6 +11,7 @@ from torch import nn
 from genat import assemble, config, sources
 from genat.config import AugmentConfig, Config
 from genat.sources.datasets import FASHION_MNIST_FOLDER
+from genat.training import Health
 
 
 def settings(**keys: object) -> Config:
@@ -204,6 +205,12 @@ def test_adam_is_mapped() -> None:
 )
 def test_sgd_is_mapped(part: dict[str, float], expected: dict[str, object]) -> None:
     assert defaults(name="sgd", lr=0.2, **part).items() >= ({"kind": "SGD", "lr": 0.2} | expected).items()
+
+
+def test_health_is_mapped_and_its_defaults_are_the_librarys() -> None:
+    assert assemble.health(settings()) == Health()
+    part = {"non_finite": "back-off", "wins": "stop", "window": 7, "loses_below": 0.1, "rate_factor": 0.3}
+    assert assemble.health(settings(health=part)) == Health(**part)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("there", "asked", "got"), [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from genat.balls import L2Ball, LinfBall
-from genat.config import BallConfig, Config, StepsConfig, dump, load, presets
+from genat.config import BallConfig, Config, HealthConfig, StepsConfig, dump, load, presets
 from genat.curriculum import Curriculum
 
 PRESETS = sorted(presets())
@@ -56,6 +56,9 @@ def test_presets_load_under_their_own_name_and_come_back_from_yaml(name: str, tm
         ["name='yes'", "data.label=null", "clip_norm=1e-8", "r1=1e-05"],
         ["network_options={a: [1, 2.5, null, true, text], b: {c: '1e-3'}}"],
         ["name='größe: 1'"],
+        ["step_size=[0.02, 0.1]", "shrink=[0.05, 1]", "anneal=0.5"],
+        ["shrink=0.05", "health={non_finite: back-off, wins: stop, gate: continue, window: 10}"],
+        ["outside=[{kind: uniform-noise}, {kind: photographs}]", "outside.1.weight=3"],
     ],
 )
 def test_what_was_loaded_is_dumped_and_loaded_again(overrides: list[str], tmp_path: Path) -> None:
@@ -83,6 +86,28 @@ def test_overrides_are_applied_in_order_and_touch_nothing_else() -> None:
     expected = load("digits").model_dump() | {"steps": config.steps.model_dump(), "batch_size": 16, "seed": 5}
     assert config.model_dump() == expected | {"init": "a=b"}
     assert load("digits").batch_size == 64
+
+
+def test_overrides_reach_into_lists() -> None:
+    parts = "outside=[{kind: uniform-noise}, {kind: photographs, weight: 2}]"
+    config = load("digits", [parts, "outside.0.weight=3", "outside.1.kind=dead-leaves", "network_options.hidden.1=7"])
+    assert [(part.kind, part.weight) for part in config.outside] == [("uniform-noise", 3.0), ("dead-leaves", 2.0)]
+    assert config.network_options["hidden"] == [256, 7, 256]
+    whole = load("digits", [parts, "outside.1={kind: gaussian-noise}", "step_size=[0.1, 0.2]", "step_size.1=0.3"])
+    assert [part.kind for part in whole.outside] == ["uniform-noise", "gaussian-noise"]
+    assert whole.step_size == (0.1, 0.3)
+
+
+def test_overrides_reach_into_lists_that_a_file_leaves_out(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "seed: 1\n"), ["outside.0.weight=2", "augment.crop_ratio.0=0.5"])
+    assert [(part.kind, part.weight) for part in config.outside] == [("photographs", 2.0)]
+    assert config.augment.crop_ratio == (0.5, 1.0)
+
+
+def test_a_number_or_a_range() -> None:
+    assert (load("digits").step_size, load("digits").shrink, load("digits").anneal) == (0.25, 1.0, 0.0)
+    config = load("digits", ["step_size=[0.02, .1]", "shrink=[0.5, 0.5]"])
+    assert (config.step_size, config.shrink) == ((0.02, 0.1), (0.5, 0.5))
 
 
 @pytest.mark.parametrize("value", ["", "null", "~", " "])
@@ -130,6 +155,8 @@ def test_configurations_are_frozen() -> None:
         ("descent.step=1", "digits: descent.step: unknown key, did you mean descent.steps?"),
         ("data.clases=[1]", "digits: data.clases: unknown key, did you mean data.classes?"),
         ("sampling.stepsize=1", "digits: sampling.stepsize: unknown key, did you mean sampling.step_size?"),
+        ("health.win=stop", "digits: health.win: unknown key, did you mean health.wins?"),
+        ("outside.0.knd=a", "digits: outside.0.knd: unknown key, did you mean outside.0.kind?"),
         ("augment.flp=true", "digits: augment.flp: unknown key, did you mean augment.flip?"),
         ("outside=[{knd: a}]", "digits: outside.0.knd: unknown key, did you mean outside.0.kind?"),
         ("outside=[{}, {wieght: 1}]", "digits: outside.1.wieght: unknown key, did you mean outside.1.weight?"),
@@ -159,6 +186,28 @@ def test_unknown_keys_are_named_with_the_nearest_known(override: str, message: s
         ("batch_size=", "digits: batch_size: input should be a valid integer, got None"),
         ("step_size=0", "digits: step_size: input should be greater than 0, got 0"),
         ("step_size=.inf", "digits: step_size: input should be a finite number, got inf"),
+        ("step_size=fast", "digits: step_size: input should be a valid number, unable to parse string"),
+        ("step_size={a: 1}", "digits: step_size: input should be a valid number, got {'a': 1}"),
+        ("step_size=null", "digits: step_size: input should be a valid number, got None"),
+        ("step_size=yes", "digits: step_size: expected no truth value here, got true"),
+        ("step_size=[0.1]", "digits: step_size.1: field required, got [0.1]"),
+        ("step_size=[0.1, 0.2, 0.3]", "digits: step_size: tuple should have at most 2 items"),
+        ("step_size=[0, 0.2]", "digits: step_size.0: input should be greater than 0, got 0"),
+        ("step_size=[0.2, 0.1]", "digits: step_size: expected [low, high] with low at most high, got [0.2, 0.1]"),
+        ("shrink=0", "digits: shrink: input should be greater than 0, got 0"),
+        ("shrink=1.5", "digits: shrink: input should be less than or equal to 1, got 1.5"),
+        ("shrink=[0.1, 2]", "digits: shrink.1: input should be less than or equal to 1, got 2"),
+        ("shrink=[1, 0.1]", "digits: shrink: expected [low, high] with low at most high, got [1.0, 0.1]"),
+        ("anneal=1.1", "digits: anneal: input should be less than or equal to 1, got 1.1"),
+        ("anneal=-0.1", "digits: anneal: input should be greater than or equal to 0, got -0.1"),
+        (
+            "health.non_finite=continue",
+            "digits: health.non_finite: input should be 'stop' or 'back-off', got 'continue'",
+        ),
+        ("health.wins=halt", "digits: health.wins: input should be 'continue', 'stop' or 'back-off', got 'halt'"),
+        ("health.window=0", "digits: health.window: input should be greater than 0, got 0"),
+        ("health.back_offs=0", "digits: health.back_offs: input should be greater than 0, got 0"),
+        ("health.rate_factor=1", "digits: health.rate_factor: input should be less than 1, got 1"),
         ("r1=.nan", "digits: r1: input should be a finite number, got nan"),
         ("r1=-1", "digits: r1: input should be greater than or equal to 0, got -1"),
         ("ball.radius=-1", "digits: ball.radius: input should be greater than or equal to 0, got -1"),
@@ -203,8 +252,17 @@ def test_every_wrong_key_is_named_at_once() -> None:
         ("", "expected key=value, got ''"),
         ("=3", "expected key=value, got '=3'"),
         ("a\nb", r"expected key=value, got 'a\nb'"),
-        ("data.kind.x=1", "data.kind.x=1: expected kind to hold keys, got 'digits'"),
-        ("outside.0.weight=2", "outside.0.weight=2: expected outside to hold keys, got [{'kind': 'photographs'}]"),
+        ("data.kind.x=1", "data.kind.x=1: expected data.kind to hold keys, got 'digits'"),
+        ("outside.1.weight=2", "outside.1.weight=2: expected an index below 1 in outside, got 1"),
+        ("outside.-1.weight=2", "outside.-1.weight=2: expected an index below 1 in outside, got -1"),
+        ("outside.weight=2", "outside.weight=2: expected an index below 1 in outside, got weight"),
+        ("outside.00.weight=2", "outside.00.weight=2: expected an index below 1 in outside, got 00"),
+        ("outside.0.kind.x=2", "outside.0.kind.x=2: expected outside.0.kind to hold keys, got 'photographs'"),
+        (
+            "network_options.hidden.3=2",
+            "network_options.hidden.3=2: expected an index below 3 in network_options.hidden",
+        ),
+        ("step_size.0=2", "step_size.0=2: expected step_size to hold keys, got 0.25"),
         ("name=[\n", "name=[: expected YAML, got while parsing a flow node"),
         ("seed=!!int", "seed=!!int: expected YAML, got string index out of range"),
         ("seed=2001-99-99", "seed=2001-99-99: expected YAML, got month must be in 1..12"),
@@ -213,7 +271,8 @@ def test_every_wrong_key_is_named_at_once() -> None:
             "seed=!!python/object:os.system x: expected YAML, got could not determine",
         ),
         ("a\nb=1", "digits: a b: unknown key"),
-        ("data.kind.a\nb=1", "data.kind.a b=1: expected kind to hold keys, got 'digits'"),
+        ("data.kind.a\nb=1", "data.kind.a b=1: expected data.kind to hold keys, got 'digits'"),
+        ("outside.a\nb=1", "outside.a b=1: expected an index below 1 in outside, got a b"),
         ("seed='a\u2028b'", "digits: seed: input should be a valid integer"),
     ],
 )
@@ -277,7 +336,12 @@ words = st.one_of(
 FIELDS = [
     *Config.model_fields,
     *(f"steps.{name}" for name in StepsConfig.model_fields),
+    *(f"health.{name}" for name in HealthConfig.model_fields),
     "network_options.a",
+    "network_options.hidden.0",
+    "outside.0.weight",
+    "outside.0",
+    "step_size.0",
     "data.kind",
 ]
 keys = st.one_of(st.sampled_from(FIELDS), st.text(max_size=8))
@@ -309,3 +373,10 @@ def test_another_network_comes_without_the_options_of_the_one_it_replaces() -> N
     assert load("images").network_options == {"width": 12}
     assert load("images", ["network=mlp"]).network_options == {}
     assert load("images", ["network_options.hidden=[8]", "network=mlp"]).network_options == {"hidden": [8]}
+
+
+def test_a_configuration_from_before_the_newer_keys_is_the_same(tmp_path: Path) -> None:
+    """A run's own `config.yaml` holds every key that there was when it was written."""
+    newer = ("shrink", "anneal", "health")
+    older = {key: value for key, value in load("digits").model_dump(mode="json").items() if key not in newer}
+    assert load(written(tmp_path, yaml.safe_dump(older, sort_keys=False))) == load("digits")

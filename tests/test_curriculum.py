@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genat.curriculum import Curriculum, Progress
+from genat.curriculum import Curriculum, Progress, Stage
 
 
 def walk(progress: Progress, aurocs: Iterable[float]) -> list[int]:
@@ -62,6 +62,15 @@ def test_the_window_is_new_at_every_stage() -> None:
     assert walk(progress, [1.0] * 9) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     by_length = Curriculum(0, 9, stage_iterations=2, gate=0.8, window=3).start(iterations=1000)
     assert walk(by_length, [1.0] * 6) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_stage_that_ends_is_told_of() -> None:
+    progress = Curriculum(2, 4, stage_iterations=4, gate=0.75, window=2).start(iterations=100)
+    told = [progress.observe(auroc=auroc) for auroc in (0.0, 0.5, 1.0, 0.25, 0.5, 1.0, 0.75, 1.0, 1.0)]
+    assert [stage for stage in told if stage is not None] == [Stage(2, 4, 0.625, False), Stage(3, 3, 0.875, True)]
+    assert [index for index, stage in enumerate(told) if stage is not None] == [3, 6]
+    short = Curriculum(0, 1, stage_iterations=1, gate=0.75, window=2).start(iterations=100)
+    assert short.observe(auroc=1.0) == Stage(0, 1, 1.0, False)
 
 
 def test_no_gate_ends_no_stage_early() -> None:

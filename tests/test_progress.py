@@ -81,6 +81,20 @@ def test_elsewhere_a_line_every_ten_seconds_tells_the_time_left(monkeypatch: pyt
     assert lines[0].endswith("16 images/s  AUROC 0.750  ascent steps 7  40 s left")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_is_said_stands_on_a_line_of_its_own(terminal: bool) -> None:
+    console, out = _console(terminal=terminal)
+    line = "step 2: [bold]the detector wins[/bold] " + 30 * "and wins "
+    with TrainingProgress(iterations=4, batch_size=32, console=console) as shown:
+        shown.say("before")
+        shown(_step(1))
+        shown.say(line)
+        shown(_step(4))
+    text = _plain(out.getvalue()).replace("\r", "\n").splitlines()
+    assert text[0] == "before"
+    assert line.strip() in [each.strip() for each in text]
+
+
 def test_the_figures_follow_the_latest_steps() -> None:
     console, _ = _console(terminal=False)
     shown = TrainingProgress(iterations=10_000, batch_size=10, console=console)

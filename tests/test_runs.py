@@ -103,7 +103,10 @@ def test_what_is_said_and_called(settings: Config, tmp_path: Path) -> None:
     said: list[str] = []
     seen: list[Step] = []
     runs.train(changed(settings, iterations=3), tmp_path / "run", say=said.append, callback=seen.append)
-    assert said == ["958 images (1, 8, 8) to learn from, 240 held out"]
+    assert said == [
+        "958 images (1, 8, 8) to learn from, 240 held out",
+        "step 3: the gate was never met: none of the stages passed 0.8",
+    ]
     assert [step.iteration for step in seen] == [1, 2, 3] == iterations(tmp_path / "run")
 
 
@@ -343,6 +346,106 @@ def test_a_training_that_blows_up_can_be_looked_at(settings: Config, tmp_path: P
     assert iterations(tmp_path / "run") == list(range(1, run.iteration + 1))
 
 
+# what its watch saw
+
+LOSING = {"window": 5, "loses_below": 0.99}  # nearly every window is lost
+
+
+def test_what_the_watch_saw_is_said_and_written(settings: Config, tmp_path: Path) -> None:
+    said: list[str] = []
+    watched = changed(settings, health=LOSING)
+    _, fitted = runs.train(watched, tmp_path / "run", say=said.append)
+    assert fitted.incidents
+    assert runs.incidents(tmp_path / "run") == list(fitted.incidents)
+    first = fitted.incidents[0]
+    lost = [incident for incident in fitted.incidents if incident.kind == "loses"]
+    assert len(lost) > 1
+    assert said[1:] == [
+        str(first),
+        "step 40: the gate was never met: none of the stages passed 0.8",
+        f"loses: {len(lost)} times, all in {tmp_path / 'run' / 'incidents.jsonl'}; the last: {lost[-1]}",
+    ]
+    assert runs.incidents(tmp_path) == []  # a run from before there was a watch
+
+
+def test_a_resumed_run_tells_of_what_was_seen_before_once(settings: Config, tmp_path: Path) -> None:
+    watched = changed(settings, health=LOSING)
+    _, whole = runs.train(watched, tmp_path / "whole")
+    assert any(20 < incident.iteration <= 27 for incident in whole.incidents)
+    with pytest.raises(Stopped):
+        runs.train(watched, tmp_path / "run", callback=stop_at(27))
+    _, resumed = runs.train(watched, tmp_path / "run", resume=True)
+    assert runs.incidents(tmp_path / "run") == list(resumed.incidents) == list(whole.incidents)
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_run_that_went_back_shows_the_way_that_it_kept(tensorboard: bool, settings: Config, tmp_path: Path) -> None:
+    if tensorboard:
+        pytest.importorskip("tensorboard")
+    said, ways = list[str](), list[list[float]]()
+    health = {"window": 5, "wins_above": 0.4, "wins": "back-off", "back_offs": 1}
+    watched = changed(settings, health=health, checkpoint_every=5, tensorboard=tensorboard)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "back to step" in line:
+            ways.append(iterations(tmp_path / "run"))
+
+    with pytest.raises(DivergenceError, match=r"^step 35: the detector wins: .*; after 1 back-offs"):
+        runs.train(watched, tmp_path / "run", say=say)
+    assert ways == [list(range(1, 31))]  # the last stage begins with step 31
+    assert iterations(tmp_path / "run") == list(range(1, 36))
+    seen = [(incident.iteration, incident.action, incident.back_to) for incident in runs.incidents(tmp_path / "run")]
+    assert seen == [(35, "back-off", 30), (35, "stop", None)]
+    assert len(said) == 2  # that it stops is what the error tells
+    if tensorboard:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+        events = EventAccumulator(str(tmp_path / "run" / "events"))
+        events.Reload()
+        assert [event.step for event in events.Scalars("training/loss")] == list(range(1, 36))
+
+
+@pytest.mark.parametrize("text", ['{"iteration": 1}\n', '{"iter\n', "[1]\n"])
+def test_incidents_of_another_kind(text: str, tmp_path: Path) -> None:
+    (tmp_path / runs.INCIDENTS).write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"incidents\.jsonl: expected (an incident|one JSON object) a line, got"
+    ) as caught:
+        runs.incidents(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_newer_settings_reach_the_training(settings: Config, tmp_path: Path) -> None:
+    few = changed(settings, iterations=4, steps={"first": 2, "last": 2})
+    made = {}
+    others: dict[str, dict[str, object]] = {
+        "plain": {},
+        "sizes": {"step_size": [0.05, 0.4]},
+        "shrink": {"shrink": 0.1},
+        "anneal": {"anneal": 1.0},
+    }
+    for name, keys in others.items():
+        made[name] = runs.train(changed(few, **keys), tmp_path / name)[1].digest
+        assert runs.load(tmp_path / name).config == changed(few, **keys)
+    assert len(set(made.values())) == 4
+
+
+def test_a_run_resumes_from_the_checkpoint_that_it_was_found_by(
+    settings: Config, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    real = checkpoints.read
+
+    def reading(manifest: Path) -> checkpoints.Checkpoint:
+        read.append(manifest)
+        return real(manifest)
+
+    monkeypatch.setattr(checkpoints, "read", reading)
+    runs.train(settings, stopped, resume=True)
+    assert [path.name for path in read] == ["step-00000020.json", "step-00000040.json"]  # then what it has become
+
+
 def test_augmentation_reaches_the_batches(settings: Config, tmp_path: Path) -> None:
     few = changed(settings, iterations=2)
     _, plain = runs.train(few, tmp_path / "plain")
@@ -353,7 +456,7 @@ def test_augmentation_reaches_the_batches(settings: Config, tmp_path: Path) -> N
 def test_curves_for_tensorboard(settings: Config, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     runs.train(changed(settings, iterations=3, tensorboard=True), tmp_path / "run")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "run" / "events"))
     events.Reload()

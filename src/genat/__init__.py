@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from genat.runs import Run as Run
     from genat.runs import load as load
     from genat.training import DivergenceError as DivergenceError
+    from genat.training import Health as Health
     from genat.training import fit as fit
 
 _HOMES = {
@@ -42,7 +43,7 @@ _HOMES = {
     "objectives": ("maximin", "r1_penalty"),
     "recipe": ("adam", "sgd"),
     "runs": ("Run", "load"),
-    "training": ("DivergenceError", "fit"),
+    "training": ("DivergenceError", "Health", "fit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("networks", "ranking", "sources")

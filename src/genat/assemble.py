@@ -11,6 +11,7 @@ from genat import networks, sources
 from genat.config import AugmentConfig, Config, DataConfig, OutsideConfig
 from genat.recipe import OptimizerFactory, adam, sgd
 from genat.sources import Images, Source
+from genat.training import Health
 
 Split = Literal["train", "test"]
 
@@ -155,6 +156,11 @@ def optimizer(config: Config) -> OptimizerFactory:
         return adam(part.lr)
     momentum = 0.9 if part.momentum is None else part.momentum
     return sgd(part.lr, momentum=momentum, weight_decay=part.weight_decay or 0.0)
+
+
+def health(config: Config) -> Health:
+    """Return what the training is watched for."""
+    return Health(**config.health.model_dump())
 
 
 def device(config: Config) -> torch.device:

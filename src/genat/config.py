@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -25,6 +28,27 @@ from genat.curriculum import Curriculum
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
+Action = Literal["continue", "stop", "back-off"]
+
+_NUMBER, _RANGE = "a number", "[low, high]"
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"expected [low, high] with low at most high, got {list(ends)}")
+    return ends
+
+
+_number_or_range = Discriminator(lambda value: _RANGE if isinstance(value, list | tuple) else _NUMBER)
+Size = Annotated[
+    Annotated[PositiveFloat, Tag(_NUMBER)]
+    | Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising), Tag(_RANGE)],
+    _number_or_range,
+]
+Shrink = Annotated[
+    Annotated[UpToOne, Tag(_NUMBER)] | Annotated[tuple[UpToOne, UpToOne], AfterValidator(_rising), Tag(_RANGE)],
+    _number_or_range,
+]
 
 
 class Section(BaseModel):
@@ -94,6 +118,22 @@ class OptimizerConfig(Section):
         if self.name == "adam" and not (self.momentum is None and self.weight_decay is None):
             raise ValueError("expected momentum and weight_decay with name=sgd only, got name=adam")
         return self
+
+
+class HealthConfig(Section):
+    """What the training is watched for and what is done about it; see `genat.training.Health`."""
+
+    non_finite: Literal["stop", "back-off"] = "stop"
+    gate: Action = "continue"
+    stuck: Action = "continue"
+    wins: Action = "continue"
+    loses: Action = "continue"
+    window: PositiveInt = 100
+    stuck_below: Share = 0.05
+    wins_above: Share = 0.999
+    loses_below: Share = 0.05
+    rate_factor: Share = 0.5
+    back_offs: PositiveInt = 3
 
 
 class AugmentConfig(Section):
@@ -194,15 +234,18 @@ class Config(Section):
     iterations: PositiveInt = 4000
     batch_size: PositiveInt = 64
     steps: StepsConfig = StepsConfig()
-    step_size: PositiveFloat = 0.2
+    step_size: Size = 0.2
+    shrink: Shrink = 1.0
     ball: BallConfig = BallConfig()
     rule: Literal["steepest", "normalized", "sign", "adam"] = "steepest"
     random_start: bool = False
     descent: DescentConfig = DescentConfig()
     r1: NonNegativeFloat = 0.01
     optimizer: OptimizerConfig = OptimizerConfig()
+    anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema: Share | None = 0.999
     clip_norm: PositiveFloat | None = None
+    health: HealthConfig = HealthConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     checkpoint_every: PositiveInt = 500
     sampling: SamplingConfig = SamplingConfig()
@@ -239,8 +282,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         source: a preset's name, or the path of a YAML file.
-        overrides: `key=value` each, the key dotted (`steps.last=10`), the value YAML. Another `network` comes without
-            the options of the one it replaces.
+        overrides: `key=value` each, the key dotted (`steps.last=10`, `outside.0.weight=2`), the value YAML. Another
+            `network` comes without the options of the one it replaces.
 
     Raises:
         ValueError: one line that names every key that is wrong, what was expected and what came.
@@ -311,13 +354,29 @@ def _override(content: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key.strip():
         raise ValueError(f"expected key=value, got {override!r}")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        inner = content.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise ValueError(f"{_one_line(override)}: expected {_one_line(parent)} to hold keys, got {inner!r}")
-        content = inner
-    content[last] = _parse(value, _one_line(override))
+    parts, shown = key.strip().split("."), _one_line(override)
+    inner: Any = content
+    known: Any = Config().model_dump(mode="json")
+    for depth, part in enumerate(parts[:-1]):
+        known = known.get(part) if isinstance(known, dict) else None
+        if isinstance(inner, dict):
+            inner.setdefault(part, known if isinstance(known, list) else {})
+        inner = inner[_place(inner, parts[: depth + 1], shown)]
+    inner[_place(inner, parts, shown)] = _parse(value, shown)
+
+
+def _place(container: Any, parts: Sequence[str], shown: str) -> str | int:  # noqa: ANN401 - whatever YAML holds
+    """Return the key or the index that the last part names in the container that the parts before it lead to."""
+    *before, last = parts
+    name = _one_line(".".join(before))
+    if isinstance(container, dict):
+        return last
+    if not isinstance(container, list):
+        raise ValueError(f"{shown}: expected {name} to hold keys, got {container!r}")
+    indices = [str(index) for index in range(len(container))]
+    if last not in indices:
+        raise ValueError(f"{shown}: expected an index below {len(indices)} in {name}, got {_one_line(last)}")
+    return indices.index(last)
 
 
 def _one_line(text: str) -> str:
@@ -325,7 +384,7 @@ def _one_line(text: str) -> str:
 
 
 def _line(error: Mapping[str, Any]) -> str:
-    location = _one_line(".".join(str(part) for part in error["loc"]))
+    location = _one_line(".".join(str(part) for part in error["loc"] if part not in (_NUMBER, _RANGE)))
     if error["type"] == "extra_forbidden":
         return f"{location}: unknown key{_suggestion(error['loc'])}"
     message = str(error["msg"]).removeprefix("Value error, ")

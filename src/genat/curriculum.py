@@ -35,7 +35,7 @@ class Curriculum:
         >>> steps = []
         >>> for _ in range(7):
         ...     steps.append(progress.steps)
-        ...     progress.observe(auroc=1.0)
+        ...     _ = progress.observe(auroc=1.0)
         >>> steps
         [0, 0, 1, 1, 2, 2, 2]
     """
@@ -64,6 +64,23 @@ class Curriculum:
         return Progress(self, length, self.first)
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage that has ended.
+
+    Attributes:
+        steps: its number of ascent steps.
+        iterations: how many it took.
+        auroc: mean of its last adversarial AUROCs, at most a window of them.
+        passed: whether the gate ended it; else its iterations did.
+    """
+
+    steps: int
+    iterations: int
+    auroc: float
+    passed: bool
+
+
 @dataclass
 class Progress:
     """Where in its curriculum a training stands; part of every checkpoint.
@@ -79,16 +96,24 @@ class Progress:
     iteration: int = 0
     recent: deque[float] = field(default_factory=deque)
 
-    def observe(self, *, auroc: float) -> None:
-        """Take note of one iteration's adversarial AUROC and go on to the next stage where it is time."""
+    def observe(self, *, auroc: float) -> Stage | None:
+        """Take note of one iteration's adversarial AUROC and go on to the next stage where it is time.
+
+        Returns:
+            The stage that this iteration ended, None within a stage.
+        """
         self.iteration += 1
         self.recent.append(auroc)
         if len(self.recent) > self.plan.window:
             self.recent.popleft()
-        if self.steps < self.plan.last and (self.iteration >= self.stage_iterations or self._passed()):
-            self.steps += 1
-            self.iteration = 0
-            self.recent.clear()
+        passed = self._passed()
+        if self.steps == self.plan.last or not (passed or self.iteration >= self.stage_iterations):
+            return None
+        ended = Stage(self.steps, self.iteration, sum(self.recent) / len(self.recent), passed)
+        self.steps += 1
+        self.iteration = 0
+        self.recent.clear()
+        return ended
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs, as JSON can hold it."""

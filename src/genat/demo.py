@@ -37,7 +37,7 @@ def demo(
             raise ValueError(f"{folder}: expected an earlier demo or nothing, got something else")
         shutil.rmtree(folder)
     with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
-        run, fitted = runs.train(settings, folder, callback=progress, say=say)
+        run, fitted = runs.train(settings, folder, callback=progress, say=progress.say)
     say(f"digest {fitted.digest}")
     figures = protocol.evaluate(run, n_outside=_OUTSIDE, attack_steps=_ATTACK_STEPS, command=command, say=say)
     return figures, report.write(run, command=command)

@@ -16,6 +16,7 @@ _OPTIONAL = (
     ("cvxpy", "the games of theory as convex programmes", "peers"),
     ("torchebm", "the energy model of the simulations", "peers"),
     ("torch-fidelity", "FID, KID and IS", "fidelity"),
+    ("scikit-image", "the preset lfw-faces", "data"),
     ("efficientnet-lite-pytorch", "ImageNet features without torchvision", "efficientnet"),
 )
 _CORE = ("torch", "lightning-fabric", "safetensors", "pydantic", "pillow", "scikit-learn", "matplotlib")

@@ -64,6 +64,10 @@ class TrainingProgress:
             line = f"step {step.iteration}/{self.iterations}  {self._state(step)}  {left:.0f} s left"
             self.console.print(line, highlight=False, soft_wrap=True)
 
+    def say(self, line: str) -> None:
+        """Write a line, above the bar where there is one: written past it, it would end up within it."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _state(self, step: Step) -> str:
         rate = self.batch_size * self.weight / max(self.seconds, 1e-9)
         return f"{rate:,.0f} images/s  AUROC {self.auroc / self.weight:.3f}  ascent steps {step.steps}"

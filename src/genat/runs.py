@@ -1,15 +1,15 @@
 """A run folder: all that a training leaves behind, and all that the other commands need.
 
-`config.yaml`, `metrics.jsonl`, `checkpoints/`, `calibration.json`, `held_out.safetensors`, `samples/`, `evaluation/`,
-`report.html`.
+`config.yaml`, `metrics.jsonl`, `incidents.jsonl`, `checkpoints/`, `calibration.json`, `held_out.safetensors`,
+`samples/`, `evaluation/`, `report.html`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,13 +22,12 @@ from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Prediction
 from genat.sources import Images, Source
-from genat.training import Fitted, Step, fit
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from genat.training import Fitted, Incident, Step, fit
+from genat.training.devices import one_device
+from genat.training.trainer import incidents_of
 
 CONFIG, METRICS, CHECKPOINTS, CALIBRATION = "config.yaml", "metrics.jsonl", "checkpoints", "calibration.json"
-HELD_OUT = "held_out.safetensors"
+INCIDENTS, HELD_OUT = "incidents.jsonl", "held_out.safetensors"
 _SHOWN = 64
 
 
@@ -147,7 +146,8 @@ def train(
         folder: of the run; new, unless it is resumed.
         resume: go on from the newest readable checkpoint; the configuration must be the run's own.
         callback: called with a `Step` after each step.
-        say: called with each line worth telling a person: what was converted, where the training went on.
+        say: called with each line worth telling a person: what was converted, where the training went on, what its
+            watch saw for the first time, where it went back, and how often in all.
 
     Returns:
         The run as `load` reads it, and what `genat.fit` returned.
@@ -155,11 +155,11 @@ def train(
     Raises:
         ValueError: where the configuration, the data or the folder does not fit.
         FileNotFoundError: where there is nothing to resume.
-        DivergenceError: at the first value that is not finite.
+        DivergenceError: where the watch sees what the configuration stops at.
     """
     folder = Path(folder)
     _check_folder(folder, settings, resume=resume)
-    done = checkpoints.latest(folder / CHECKPOINTS).iteration if resume else 0
+    checkpoint = checkpoints.latest(folder / CHECKPOINTS) if resume else None
     data = assemble.target(settings)
     outside = assemble.outside(settings, data.train.shape, data)
     target = data.train.with_augmentation(assemble.augmentation(settings.augment))
@@ -169,21 +169,24 @@ def train(
     for note in data.train.notes:
         say(note)
     say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
-    if resume:
-        say(f"resumed after step {done}")
+    if checkpoint is not None:
+        say(f"resumed after step {checkpoint.iteration}")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints.write_text(folder / CONFIG, config.dump(settings))
     with ExitStack() as stack:
-        record = stack.enter_context(_Recorder(folder, after=done, tensorboard=settings.tensorboard))
+        record = stack.enter_context(_Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say))
         fitted = _fit(
             settings,
             folder=folder,
             detector=detector,
             target=target,
             outside=outside,
-            resume=resume,
-            callback=_both(record, callback),
+            resume=checkpoint or False,
+            callback=_both(record.step, callback),
+            alarm=record.incident,
         )
+    for line in _often(fitted.incidents, folder / INCIDENTS):
+        say(line)
     _calibrate(folder, settings, fitted, data.validation)
     return load(folder), fitted
 
@@ -195,7 +198,23 @@ def metrics(folder: str | Path) -> list[dict[str, float]]:
         FileNotFoundError: where there are none.
         ValueError: where a line is not JSON.
     """
-    path = Path(folder) / METRICS
+    return _lines(Path(folder) / METRICS)
+
+
+def incidents(folder: str | Path) -> list[Incident]:
+    """Return what the watch over a run's training saw, in order; nothing where the run is older than the watch.
+
+    Raises:
+        ValueError: where a line is no incident.
+    """
+    path = Path(folder) / INCIDENTS
+    try:
+        return [Incident(**line) for line in _lines(path)] if path.exists() else []
+    except TypeError as error:
+        raise ValueError(f"{path}: expected an incident a line, got another: {error}") from None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # a line that is being written, or torn, is left
     try:
         return [json.loads(line) for line in whole.splitlines()]
@@ -210,8 +229,9 @@ def _fit(
     detector: nn.Module,
     target: Source,
     outside: Source,
-    resume: bool,
+    resume: bool | Checkpoint,
     callback: Callable[[Step], None],
+    alarm: Callable[[Incident], None],
 ) -> Fitted:
     return fit(
         detector,
@@ -221,6 +241,7 @@ def _fit(
         batch_size=settings.batch_size,
         steps=settings.steps.build(),
         step_size=settings.step_size,
+        shrink=settings.shrink,
         ball=settings.ball.build(),
         rule=settings.rule,
         random_start=settings.random_start,
@@ -230,19 +251,16 @@ def _fit(
         optimizer=assemble.optimizer(settings),
         ema=settings.ema,
         clip_norm=settings.clip_norm,
+        anneal=settings.anneal,
         seed=settings.seed,
-        fabric=_fabric(settings),
+        fabric=one_device(assemble.device(settings), precision=settings.precision),
         folder=folder / CHECKPOINTS,
         checkpoint_every=settings.checkpoint_every,
         resume=resume,
+        health=assemble.health(settings),
         callback=callback,
+        alarm=alarm,
     )
-
-
-def _fabric(settings: Config) -> "Fabric":
-    from lightning_fabric import Fabric
-
-    return Fabric(accelerator=assemble.device(settings).type, devices=1, precision=settings.precision)
 
 
 def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) -> Callable[[Step], None]:
@@ -255,14 +273,19 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) 
 
 
 class _Recorder:
-    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked."""
+    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked, and what was seen beside them.
 
-    def __init__(self, folder: Path, *, after: int, tensorboard: bool) -> None:
-        path = folder / METRICS
-        kept = [line for line in metrics(folder) if line["iteration"] <= after] if after and path.exists() else []
-        checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = path.open("a", encoding="utf-8", buffering=1)
-        self.writer = _summary_writer()(str(folder / "events"), purge_step=after + 1) if tensorboard else None
+    What a checkpoint holds is what is on disk: steps after it, which come again, are taken out.
+    """
+
+    def __init__(
+        self, folder: Path, checkpoint: Checkpoint | None, *, tensorboard: bool, say: Callable[[str], None]
+    ) -> None:
+        self.folder, self.tensorboard, self.say = folder, tensorboard, say
+        self.said: set[str] = set()
+        seen = incidents_of(checkpoint) if checkpoint is not None else ()
+        checkpoints.write_text(folder / INCIDENTS, "".join(_line(incident) for incident in seen))
+        self._open(after=0 if checkpoint is None else checkpoint.iteration)
 
     def __enter__(self) -> "_Recorder":
         return self
@@ -272,12 +295,43 @@ class _Recorder:
         if self.writer is not None:
             self.writer.close()
 
-    def __call__(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
         values = {name: value for name, value in asdict(step).items() if name != "members"}  # a run is of one detector
         self.file.write(json.dumps(values) + "\n")
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(f"training/{name}", value, step.iteration)
+
+    def incident(self, incident: Incident) -> None:
+        with (self.folder / INCIDENTS).open("a", encoding="utf-8") as file:
+            file.write(_line(incident))
+        if incident.back_to is not None:
+            self.__exit__()
+            self._open(after=incident.back_to)
+        new = incident.kind not in self.said and incident.action == "continue"  # a stop is told by the error
+        if new or incident.action == "back-off":
+            self.said.add(incident.kind)
+            self.say(str(incident))
+
+    def _open(self, *, after: int) -> None:
+        path = self.folder / METRICS
+        kept = [line for line in metrics(self.folder) if line["iteration"] <= after] if after and path.exists() else []
+        checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        events = str(self.folder / "events")
+        self.writer = _summary_writer()(events, purge_step=after + 1) if self.tensorboard else None
+
+
+def _line(incident: Incident) -> str:
+    return json.dumps(asdict(incident)) + "\n"
+
+
+def _often(seen: Sequence[Incident], path: Path) -> Iterator[str]:
+    """Return a line for each kind of incident that there was more than one of."""
+    for kind in dict.fromkeys(incident.kind for incident in seen):
+        of_kind = [incident for incident in seen if incident.kind == kind]
+        if len(of_kind) > 1:
+            yield f"{kind}: {len(of_kind)} times, all in {path}; the last: {of_kind[-1]}"
 
 
 def _summary_writer() -> Any:  # noqa: ANN401 - an optional library's type

@@ -1,7 +1,8 @@
 """The one training loop: outside data climbs, the detector learns to tell where it arrived from the target."""
 
+from genat.training.health import Health
 from genat.training.loop import fit
-from genat.training.records import DivergenceError, Fitted, Step
+from genat.training.records import DivergenceError, Fitted, Incident, Step
 from genat.training.seeding import step_generator
 
-__all__ = ["DivergenceError", "Fitted", "Step", "fit", "step_generator"]
+__all__ = ["DivergenceError", "Fitted", "Health", "Incident", "Step", "fit", "step_generator"]

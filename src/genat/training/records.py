@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from torch import nn
+
+Action: TypeAlias = Literal["continue", "stop", "back-off"]
+Kind: TypeAlias = Literal["non_finite", "gate", "stuck", "wins", "loses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,41 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Incident:
+    """What the watch over a training saw, and what was done about it.
+
+    Attributes:
+        iteration: the step that it was seen in, from 1.
+        kind: the setting of `Health` that it falls under.
+        text: what was seen, with the figures.
+        action: what was done. Of several members one that has diverged rests, and the training continues.
+        member: of several, the one that it is about; None where it is about all.
+        value: the figure that was judged; None where there is none.
+        level: what it was judged by, likewise.
+        back_to: the iteration that was returned to; None where that was not done.
+        rate: what the learning rate is multiplied by from then on, likewise.
+
+    Example:
+        >>> print(Incident(730, "loses", "the detector loses", "back-off", back_to=500, rate=0.25))
+        step 730: the detector loses; back to step 500, learning rate x 0.25
+    """
+
+    iteration: int
+    kind: Kind
+    text: str
+    action: Action = "continue"
+    member: int | None = None
+    value: float | None = None
+    level: float | None = None
+    back_to: int | None = None
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        seen = f"step {self.iteration}: {self.text}"
+        return seen if self.back_to is None else f"{seen}; back to step {self.back_to}, learning rate x {self.rate:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
     """A trained detector.
 
@@ -47,6 +86,7 @@ class Fitted:
         iterations: completed training steps.
         digest: SHA-256 over the weights of `last` and `detector`.
         diverged: of several members, which have diverged, and at what step; their weights are zero.
+        incidents: all that the watch saw, in order, before a resume and on ways that were given up too.
     """
 
     detector: nn.Module
@@ -54,7 +94,8 @@ class Fitted:
     iterations: int
     digest: str
     diverged: Mapping[int, int] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
 
 
 class DivergenceError(FloatingPointError):
-    """A value of the training is not finite any more."""
+    """A training has stopped at what its watch saw: a value that is not finite, or what it was told to stop at."""

@@ -1,0 +1,16 @@
+"""Where a training runs, unless a caller brings a Fabric of its own."""
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def one_device(device: torch.device, *, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> "Fabric":
+    """Return a Fabric of one process on one device."""
+    from lightning_fabric import Fabric
+
+    devices = 1 if device.index is None else [device.index]
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)
