@@ -14,6 +14,7 @@ from genat.sources import Images, Source
 from genat.training import Health
 
 Split = Literal["train", "test"]
+Label = Literal["category", "subcategory"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def target(config: Config) -> Data:
 
 def official_test(config: Config) -> Images | None:
     """Return the data set's own test images of the target's classes, None where the data has no such part."""
-    if config.data.kind not in ("digits", "fashion-mnist") or config.data.split == "test":
+    if config.data.kind not in ("digits", "fashion-mnist", "emoji") or config.data.split == "test":
         return None
     images = read(config.data, split="test")
     return images if config.data.classes is None else images.only(config.data.classes)
@@ -73,18 +74,26 @@ def read(
     if isinstance(config, DataConfig):
         size, mode = config.size, config.mode
     part = split or config.split
-    if config.kind in ("digits", "fashion-mnist") and part not in ("train", "test"):
+    if config.kind in ("digits", "fashion-mnist", "emoji") and part not in ("train", "test"):
         raise ValueError(f"expected split train or test of {config.kind}, got {part!r}")
-    if config.kind == "digits":
-        return sources.digits("test" if part == "test" else "train")
-    if config.kind == "fashion-mnist":
-        return sources.fashion_mnist("test" if part == "test" else "train", root=config.path)
+    side: Split = "test" if part == "test" else "train"
+    kind: Label = "category" if config.label == "category" else "subcategory"
+    group = config.group if isinstance(config, DataConfig) else None
     path = config.path or ""
-    if config.kind == "folder":
-        return sources.image_folder(path, size=size, mode=mode)
-    if config.kind == "parquet":
-        return sources.parquet(path, image=config.image, label=config.label, size=size, mode=mode)
-    return sources.hugging_face(path, split=part, image=config.image, label=config.label, size=size, mode=mode)
+    known: dict[str, Callable[[], Images]] = {
+        "digits": lambda: sources.digits(side),
+        "fashion-mnist": lambda: sources.fashion_mnist(side, root=config.path),
+        "emoji": lambda: sources.emoji(path, side, label=kind, size=size),
+        "lfw-faces": sources.lfw_faces,
+        "folder": lambda: sources.image_folder(path, size=size, mode=mode),
+        "parquet": lambda: sources.parquet(
+            path, image=config.image, label=config.label, group=group, size=size, mode=mode
+        ),
+        "hugging-face": lambda: sources.hugging_face(
+            path, split=part, image=config.image, label=config.label, group=group, size=size, mode=mode
+        ),
+    }
+    return known[config.kind]()
 
 
 def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) -> Source:
@@ -119,6 +128,7 @@ def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[],
         "uniform-noise": lambda: sources.Noise(shape, kind="uniform"),
         "gaussian-noise": lambda: sources.Noise(shape, kind="gaussian"),
         "class-gaussians": lambda: sources.ClassGaussians(read_target().train),
+        "shuffled-patches": lambda: sources.ShuffledPatches(read_target().train, part.patch or min(shape[1:]) // 4),
     }
     if part.kind in made:
         return made[part.kind]()
@@ -126,8 +136,11 @@ def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[],
         others = read_target().others
         if others is None:
             raise ValueError("expected classes that are left out for outside other-classes, got none")
-        return others
-    return read(part, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
+        images = others
+    else:
+        images = read(part, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
+    kept = images if part.classes is None else images.only(part.classes)
+    return kept.with_augmentation(augmentation(part.augment))
 
 
 def augmentation(config: AugmentConfig) -> sources.Augment | None:

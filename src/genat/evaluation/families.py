@@ -12,6 +12,7 @@ from genat.sources import DeadLeaves, Images, Inverted, Noise, ShuffledPatches, 
 _KIN: Mapping[str, frozenset[str]] = {
     "uniform noise": frozenset({"uniform-noise", "gaussian-noise"}),
     "dead leaves": frozenset({"dead-leaves"}),
+    "shuffled patches": frozenset({"shuffled-patches"}),
 }
 
 

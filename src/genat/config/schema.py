@@ -1,12 +1,7 @@
-"""The one configuration: typed, from a preset or a YAML file, overridden key by key."""
+"""Every key of the configuration: its type, its default and what it may be."""
 
-import difflib
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,7 +12,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -30,7 +24,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 Action = Literal["continue", "stop", "back-off"]
 
-_NUMBER, _RANGE = "a number", "[low, high]"
+TAGS = NUMBER, RANGE = "a number", "[low, high]"
+"""What pydantic calls the two forms of a size in an error's location."""
+
+# outside data that is drawn from a formula or made of other images, rather than read
+_DRAWN = ("photographs", "dead-leaves", "uniform-noise", "gaussian-noise", "class-gaussians", "shuffled-patches")
 
 
 def _rising(ends: tuple[float, float]) -> tuple[float, float]:
@@ -39,14 +37,14 @@ def _rising(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-_number_or_range = Discriminator(lambda value: _RANGE if isinstance(value, list | tuple) else _NUMBER)
+_number_or_range = Discriminator(lambda value: RANGE if isinstance(value, list | tuple) else NUMBER)
 Size = Annotated[
-    Annotated[PositiveFloat, Tag(_NUMBER)]
-    | Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising), Tag(_RANGE)],
+    Annotated[PositiveFloat, Tag(NUMBER)]
+    | Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising), Tag(RANGE)],
     _number_or_range,
 ]
 Shrink = Annotated[
-    Annotated[UpToOne, Tag(_NUMBER)] | Annotated[tuple[UpToOne, UpToOne], AfterValidator(_rising), Tag(_RANGE)],
+    Annotated[UpToOne, Tag(NUMBER)] | Annotated[tuple[UpToOne, UpToOne], AfterValidator(_rising), Tag(RANGE)],
     _number_or_range,
 ]
 
@@ -140,35 +138,43 @@ class AugmentConfig(Section):
     """Augmentation of the target's batches; see `genat.sources.Augment`."""
 
     shift: Annotated[int, Field(ge=0)] = 0
+    fill: Annotated[float, Field(ge=0, le=1)] = 0.0
     crop_scale: tuple[UpToOne, UpToOne] | None = None
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
     crop_probability: UpToOne = 1.0
     flip: bool = False
 
 
-def _check_path(kind: str, path: str | None) -> None:
-    if kind in ("folder", "parquet", "hugging-face") and path is None:
+def _check_located(kind: str, path: str | None, label: str | None) -> None:
+    needed = kind in ("folder", "parquet", "hugging-face", "emoji")
+    if needed and path is None:
         raise ValueError(f"expected path with kind={kind}, got none")
-    if kind not in ("folder", "parquet", "hugging-face", "fashion-mnist") and path is not None:
+    if not needed and kind != "fashion-mnist" and path is not None:
         raise ValueError(f"expected no path with kind={kind}, got {path!r}")
+    if kind == "emoji" and label not in ("category", "subcategory"):
+        raise ValueError(f"expected label category or subcategory with kind=emoji, got {label}")
 
 
 class DataConfig(Section):
     """The target: in-distribution images.
 
     Attributes:
-        kind: where the images are; `path` goes with folder, parquet and hugging-face (there a hub id or a folder).
+        kind: where the images are; `path` goes with folder, parquet, hugging-face (there a hub id or a folder) and
+            emoji (the npm package's folder).
+        label: the column of classes; with emoji category or subcategory.
+        group: the column of what the validation share never parts, such as a person; emoji keep a design whole.
         size: side of the square images; null keeps the images' own, which then must be one.
         mode: colours; auto is grey where every image is grey.
         classes: names or numbers of the classes to keep; null keeps all.
         validation: share held out of training, for thresholds and calibration.
     """
 
-    kind: Literal["digits", "fashion-mnist", "folder", "parquet", "hugging-face"] = "digits"
+    kind: Literal["digits", "fashion-mnist", "emoji", "lfw-faces", "folder", "parquet", "hugging-face"] = "digits"
     path: str | None = None
     split: str = "train"
     image: str = "image"
     label: str | None = "label"
+    group: str | None = None
     size: PositiveInt | None = None
     mode: Literal["auto", "L", "RGB"] = "auto"
     classes: tuple[int | str, ...] | None = None
@@ -176,7 +182,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _located(self) -> "DataConfig":
-        _check_path(self.kind, self.path)
+        _check_located(self.kind, self.path, self.label)
+        if self.group is not None and self.kind not in ("parquet", "hugging-face"):
+            raise ValueError(f"expected group with kind=parquet or hugging-face, got kind={self.kind}")
         return self
 
 
@@ -185,8 +193,12 @@ class OutsideConfig(Section):
 
     Attributes:
         kind: photographs (crops of two photographs), dead-leaves, the noises, class-gaussians (fitted to the target),
-            other-classes (those of the target's data that `data.classes` leaves out), or images like `data`'s.
+            shuffled-patches (of the target), other-classes (those of the target's data that `data.classes` leaves
+            out), or images like `data`'s.
         weight: its share in the mixture, against the other parts' weights.
+        classes: of images, names or numbers of those to keep; null keeps all.
+        augment: of images, their augmentation.
+        patch: of shuffled-patches, a patch's side in pixels; null is a quarter of the image's.
     """
 
     kind: Literal[
@@ -195,9 +207,12 @@ class OutsideConfig(Section):
         "uniform-noise",
         "gaussian-noise",
         "class-gaussians",
+        "shuffled-patches",
         "other-classes",
         "digits",
         "fashion-mnist",
+        "emoji",
+        "lfw-faces",
         "folder",
         "parquet",
         "hugging-face",
@@ -207,10 +222,17 @@ class OutsideConfig(Section):
     split: str = "train"
     image: str = "image"
     label: str | None = "label"
+    classes: tuple[int | str, ...] | None = None
+    augment: AugmentConfig = AugmentConfig()
+    patch: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _located(self) -> "OutsideConfig":
-        _check_path(self.kind, self.path)
+        _check_located(self.kind, self.path, self.label)
+        if self.kind in _DRAWN and (self.classes is not None or self.augment != AugmentConfig()):
+            raise ValueError(f"expected classes and augment with images, got kind={self.kind}")
+        if self.patch is not None and self.kind != "shuffled-patches":
+            raise ValueError(f"expected patch with kind=shuffled-patches, got kind={self.kind}")
         return self
 
 
@@ -263,145 +285,3 @@ class Config(Section):
         if any(part.kind == "other-classes" for part in self.outside) and self.data.classes is None:
             raise ValueError("expected data.classes with outside kind other-classes, got none")
         return self
-
-
-def presets() -> dict[str, Config]:
-    """Return the configurations that come with the package, by name.
-
-    Example:
-        >>> sorted(presets())
-        ['digits', 'fashion-mnist', 'images']
-    """
-    folder = resources.files("genat") / "presets"
-    files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return {name: _read(file.read_text(encoding="utf-8"), name, []) for file in files if (name := _stem(file.name))}
-
-
-def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset by name or a YAML file, override keys, and check all of it.
-
-    Args:
-        source: a preset's name, or the path of a YAML file.
-        overrides: `key=value` each, the key dotted (`steps.last=10`, `outside.0.weight=2`), the value YAML. Another
-            `network` comes without the options of the one it replaces.
-
-    Raises:
-        ValueError: one line that names every key that is wrong, what was expected and what came.
-        FileNotFoundError: where the source is neither.
-
-    Example:
-        >>> load("digits", ["steps.last=10", "batch_size=32"]).steps.last
-        10
-        >>> load("digits", ["steps.lst=10"])
-        Traceback (most recent call last):
-        ...
-        ValueError: digits: steps.lst: unknown key, did you mean steps.last?
-    """
-    builtin = resources.files("genat") / "presets" / f"{source}.yaml"
-    if _stem(f"{source}.yaml") and builtin.is_file():
-        return _read(builtin.read_text(encoding="utf-8"), str(source), overrides)
-    path = Path(source)
-    if not path.is_file():
-        names = ", ".join(sorted(presets()))
-        raise FileNotFoundError(f"{source}: expected a preset ({names}) or a YAML file, got neither")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got other bytes at {error.start}") from error
-    return _read(text, str(path), overrides)
-
-
-def dump(config: Config) -> str:
-    """Return the configuration as YAML that `load` reads back.
-
-    Example:
-        >>> print(dump(load("digits"))[:12])
-        name: digits
-    """
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _stem(name: str) -> str:
-    """Return a preset's name from its file's, or nothing: no path may leave the folder."""
-    stem = name.removesuffix(".yaml")
-    return stem if name.endswith(".yaml") and stem.replace("-", "").replace("_", "").isalnum() else ""
-
-
-def _read(text: str, where: str, overrides: Sequence[str]) -> Config:
-    content = _parse(text, where)
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
-    if any(override.partition("=")[0].strip() == "network" for override in overrides):
-        content.pop("network_options", None)  # they were another network's
-    for override in overrides:
-        _override(content, override)
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"{where}: " + "; ".join(_line(item) for item in error.errors())) from None
-
-
-def _parse(text: str, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        # PyYAML's own constructors leak all but the first, as on `!!int ''` or 2001-99-99
-        raise ValueError(f"{where}: expected YAML, got {_one_line(str(error))}") from None
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key.strip():
-        raise ValueError(f"expected key=value, got {override!r}")
-    parts, shown = key.strip().split("."), _one_line(override)
-    inner: Any = content
-    known: Any = Config().model_dump(mode="json")
-    for depth, part in enumerate(parts[:-1]):
-        known = known.get(part) if isinstance(known, dict) else None
-        if isinstance(inner, dict):
-            inner.setdefault(part, known if isinstance(known, list) else {})
-        inner = inner[_place(inner, parts[: depth + 1], shown)]
-    inner[_place(inner, parts, shown)] = _parse(value, shown)
-
-
-def _place(container: Any, parts: Sequence[str], shown: str) -> str | int:  # noqa: ANN401 - whatever YAML holds
-    """Return the key or the index that the last part names in the container that the parts before it lead to."""
-    *before, last = parts
-    name = _one_line(".".join(before))
-    if isinstance(container, dict):
-        return last
-    if not isinstance(container, list):
-        raise ValueError(f"{shown}: expected {name} to hold keys, got {container!r}")
-    indices = [str(index) for index in range(len(container))]
-    if last not in indices:
-        raise ValueError(f"{shown}: expected an index below {len(indices)} in {name}, got {_one_line(last)}")
-    return indices.index(last)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    location = _one_line(".".join(str(part) for part in error["loc"] if part not in (_NUMBER, _RANGE)))
-    if error["type"] == "extra_forbidden":
-        return f"{location}: unknown key{_suggestion(error['loc'])}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if error["type"] == "value_error":
-        return f"{location}: {message}" if location else message
-    return f"{location}: {message}, got {error['input']!r}"
-
-
-def _suggestion(location: tuple[str | int, ...]) -> str:
-    """Return the nearest known key of the same section, as words."""
-    section: type[BaseModel] = Config
-    for part in location[:-1]:
-        if isinstance(part, str):
-            kind = section.model_fields[part].annotation
-            section = OutsideConfig if part == "outside" else kind if isinstance(kind, type) else section
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    prefix = "".join(f"{part}." for part in location[:-1])
-    return f", did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(known)}"

@@ -1,0 +1,33 @@
+"""The one configuration: typed, from a preset or a YAML file, overridden key by key."""
+
+from genat.config.reading import dump, load, presets
+from genat.config.schema import (
+    AugmentConfig,
+    BallConfig,
+    Config,
+    DataConfig,
+    DescentConfig,
+    HealthConfig,
+    OptimizerConfig,
+    OutsideConfig,
+    SamplingConfig,
+    Section,
+    StepsConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "BallConfig",
+    "Config",
+    "DataConfig",
+    "DescentConfig",
+    "HealthConfig",
+    "OptimizerConfig",
+    "OutsideConfig",
+    "SamplingConfig",
+    "Section",
+    "StepsConfig",
+    "dump",
+    "load",
+    "presets",
+]

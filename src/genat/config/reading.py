@@ -1,0 +1,154 @@
+"""Reading a configuration: a preset or a YAML file, overridden key by key, and errors of one line."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from genat.config.schema import TAGS, Config, OutsideConfig
+
+
+def presets() -> dict[str, Config]:
+    """Return the configurations that come with the package, by name.
+
+    Example:
+        >>> ", ".join(presets())
+        'afhq-cat256, celebahq256, church256, cifar10, cifar10-ood, digits, emoji-faces, fashion-mnist, images, lfw-faces'
+    """
+    folder = resources.files("genat") / "presets"
+    files = sorted(folder.iterdir(), key=lambda file: _stem(file.name))
+    return {name: _read(file.read_text(encoding="utf-8"), name, []) for file in files if (name := _stem(file.name))}
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a preset by name or a YAML file, override keys, and check all of it.
+
+    Args:
+        source: a preset's name, or the path of a YAML file.
+        overrides: `key=value` each, the key dotted (`steps.last=10`, `outside.0.weight=2`), the value YAML. Another
+            `network` comes without the options of the one it replaces.
+
+    Raises:
+        ValueError: one line that names every key that is wrong, what was expected and what came.
+        FileNotFoundError: where the source is neither.
+
+    Example:
+        >>> load("digits", ["steps.last=10", "batch_size=32"]).steps.last
+        10
+        >>> load("digits", ["steps.lst=10"])
+        Traceback (most recent call last):
+        ...
+        ValueError: digits: steps.lst: unknown key, did you mean steps.last?
+    """
+    builtin = resources.files("genat") / "presets" / f"{source}.yaml"
+    if _stem(f"{source}.yaml") and builtin.is_file():
+        return _read(builtin.read_text(encoding="utf-8"), str(source), overrides)
+    path = Path(source)
+    if not path.is_file():
+        names = ", ".join(sorted(presets()))
+        raise FileNotFoundError(f"{source}: expected a preset ({names}) or a YAML file, got neither")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got other bytes at {error.start}") from error
+    return _read(text, str(path), overrides)
+
+
+def dump(config: Config) -> str:
+    """Return the configuration as YAML that `load` reads back.
+
+    Example:
+        >>> print(dump(load("digits"))[:12])
+        name: digits
+    """
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _stem(name: str) -> str:
+    """Return a preset's name from its file's, or nothing: no path may leave the folder."""
+    stem = name.removesuffix(".yaml")
+    return stem if name.endswith(".yaml") and stem.replace("-", "").replace("_", "").isalnum() else ""
+
+
+def _read(text: str, where: str, overrides: Sequence[str]) -> Config:
+    content = _parse(text, where)
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected keys and values, got {type(content).__name__}")
+    if any(override.partition("=")[0].strip() == "network" for override in overrides):
+        content.pop("network_options", None)  # they were another network's
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{where}: " + "; ".join(_line(item) for item in error.errors())) from None
+
+
+def _parse(text: str, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # PyYAML's own constructors leak all but the first, as on `!!int ''` or 2001-99-99
+        raise ValueError(f"{where}: expected YAML, got {_one_line(str(error))}") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key.strip():
+        raise ValueError(f"expected key=value, got {override!r}")
+    parts, shown = key.strip().split("."), _one_line(override)
+    inner: Any = content
+    known: Any = Config().model_dump(mode="json")
+    for depth, part in enumerate(parts[:-1]):
+        known = known.get(part) if isinstance(known, dict) else None
+        if isinstance(inner, dict):
+            inner.setdefault(part, known if isinstance(known, list) else {})
+        inner = inner[_place(inner, parts[: depth + 1], shown)]
+    inner[_place(inner, parts, shown)] = _parse(value, shown)
+
+
+def _place(container: Any, parts: Sequence[str], shown: str) -> str | int:  # noqa: ANN401 - whatever YAML holds
+    """Return the key or the index that the last part names in the container that the parts before it lead to."""
+    *before, last = parts
+    name = _one_line(".".join(before))
+    if isinstance(container, dict):
+        return last
+    if not isinstance(container, list):
+        raise ValueError(f"{shown}: expected {name} to hold keys, got {container!r}")
+    indices = [str(index) for index in range(len(container))]
+    if last not in indices:
+        raise ValueError(f"{shown}: expected an index below {len(indices)} in {name}, got {_one_line(last)}")
+    return indices.index(last)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    location = _one_line(".".join(str(part) for part in error["loc"] if part not in TAGS))
+    if error["type"] == "extra_forbidden":
+        return f"{location}: unknown key{_suggestion(error['loc'])}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if error["type"] == "value_error":
+        return f"{location}: {message}" if location else message
+    return f"{location}: {message}, got {error['input']!r}"
+
+
+def _suggestion(location: tuple[str | int, ...]) -> str:
+    """Return the nearest known key of the same section, as words."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        if isinstance(part, str):
+            kind = section.model_fields[part].annotation
+            section = OutsideConfig if part == "outside" else kind if isinstance(kind, type) else section
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    prefix = "".join(f"{part}." for part in location[:-1])
+    return f", did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(known)}"
