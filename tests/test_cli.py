@@ -54,7 +54,18 @@ def _lines(text: str) -> list[str]:
 def test_help_names_every_command(run_cli: Cli) -> None:
     code, out, _ = run_cli("--help")
     assert code == 0
-    for command in ("demo", "train", "sample", "transform", "detect", "evaluate", "report", "presets", "doctor"):
+    for command in (
+        "demo",
+        "train",
+        "sample",
+        "transform",
+        "edit",
+        "detect",
+        "evaluate",
+        "report",
+        "presets",
+        "doctor",
+    ):
         assert command in out
 
 
@@ -67,6 +78,8 @@ def test_train_writes_a_run_and_says_so(
     run = tmp_path / "runs" / "tiny"
     assert "run: runs/tiny" in out
     assert "digest: " in out
+    assert "incidents: gate 1" in out
+    assert "what was done" in (run / "report.html").read_text(encoding="utf-8")
     assert "958 images (1, 8, 8) to learn from, 240 held out" in err
     assert "step 5/5" in err
     assert {path.name for path in run.iterdir()} >= {
@@ -80,8 +93,9 @@ def test_train_json_is_the_one_thing_on_stdout(run_cli: Cli, tiny_yaml: Path, tm
     code, out, _ = run_cli("train", tiny_yaml, "iterations=2", "--run", tmp_path / "a", "--json")
     result = json.loads(out)
     assert code == 0
-    assert result.keys() == {"run", "iterations", "threshold", "digest", "report"}
+    assert result.keys() == {"run", "iterations", "threshold", "digest", "report", "incidents"}
     assert result["iterations"] == 2
+    assert result["incidents"] == {"gate": 1}  # a gate of 100 steps is not met in two
     assert Path(result["report"]).is_file()
 
 
@@ -181,15 +195,41 @@ def test_a_sample_depends_on_its_seed_alone(run_cli: Cli, tiny_run: Path) -> Non
     assert png.read_bytes() != alone
 
 
+def test_sample_and_transform_can_be_turned(run_cli: Cli, tiny_run: Path, pictures: list[Path], tmp_path: Path) -> None:
+    """Towards no strength a result is the input; a level that all have reached moves nothing; sizes shrink."""
+    noise = pictures[1]
+    for i, (turned, still) in enumerate(
+        [(["--strength", "1e-6"], True), (["--stop-at", "-1e9"], True), (["--shrink", "0.01"], False), ([], False)]
+    ):
+        assert run_cli("transform", tiny_run, noise, "--output", tmp_path / f"{i}", *turned)[0] == 0
+        assert _pixels_equal(tmp_path / f"{i}" / "000-noise.png", noise) == still
+    assert not _pixels_equal(tmp_path / "2" / "000-noise.png", tmp_path / "3" / "000-noise.png")
+    png = tiny_run / "samples" / "seed-00009.png"
+    made = []
+    for turned in ([], ["--strength", "0.1"], ["--shrink", "0.01"], ["--stop-at", "-1e9"]):
+        code, out, _ = run_cli("sample", tiny_run, "--seeds", "9", *turned)
+        assert code == 0
+        made.append(png.read_bytes())
+    assert out.startswith("1 samples, at most 1 passes each: ")
+    assert len(set(made)) == 4
+
+
+def _pixels_equal(first: Path, second: Path) -> bool:
+    with Image.open(first) as one, Image.open(second) as other:
+        return np.array_equal(np.asarray(one), np.asarray(other))
+
+
 def test_transform_takes_any_size_and_mode(run_cli: Cli, tiny_run: Path, pictures: list[Path], tmp_path: Path) -> None:
     code, out, err = run_cli("transform", tiny_run, *pictures, "--output", tmp_path / "made", "--steps", 2)
     assert code == 0
     files = [Path(line) for line in _lines(out)]
     names = [f"{i:03d}-{path.stem}.png" for i, path in enumerate(pictures)]
-    assert [file.name for file in files] == [*names, "before-after.png"]
-    assert {_look(file) for file in files[:-1]} == {((8, 8), "L")}
+    assert [file.name for file in files] == [*names, "before-after.png", "way.png"]
+    assert {_look(file) for file in files[:-2]} == {((8, 8), "L")}
     # nine pairs on eight columns: two rows of pairs, none left out
-    assert _look(files[-1])[0] == (8 * 66 + 2, 4 * 66 + 2)
+    assert _look(files[-2])[0] == (8 * 66 + 2, 4 * 66 + 2)
+    # the ways of the first eight: the start and two steps
+    assert _look(files[-1])[0] == (3 * 66 + 2, 8 * 66 + 2)
     assert "resized to 8 x 8" in err
     assert not [line for line in _lines(err) if "digit.png" in line]
     _, out, _ = run_cli("transform", tiny_run, pictures[0], "--json")
@@ -289,10 +329,12 @@ def test_a_run_folder_may_have_spaces_and_any_script(run_cli: Cli, tiny_run: Pat
     for arguments in (
         ("sample", run, "--seeds", "1"),
         ("transform", run, image),
+        ("edit", run, image, "--mode", "denoise", "--sigma", "0.1"),
         ("detect", run, image),
         ("report", run),
     ):
         code, _, err = run_cli(*arguments)
         assert (code, err) == (0, "")
     assert (run / "transformed" / "000-ein Bild äöü.png").is_file()
+    assert (run / "edited" / "denoise" / "000-ein Bild äöü.png").is_file()
     assert "数字 &lt;b&gt;run&lt;/b&gt;" in (run / "report.html").read_text(encoding="utf-8")

@@ -148,6 +148,76 @@ def test_saved_samples_hold_the_pixels_that_were_made(tiny_run: Path) -> None:
     assert (grid.parent / "seed-00004.png").read_bytes() == plots.single(made.images[0])
 
 
+def _edit_two_ways(folder: Path) -> runs.Run:
+    run = runs.load(folder)
+    images = run.held_out().tensor()[:9]
+    how = report.climbing(run, strength=0.5)
+    report.save(
+        report.transformed(run, images, [f"{i}" for i in range(9)], how=how),
+        folder / report.TRANSFORMED,
+        command="a & b",
+    )
+    mask = torch.ones(8, 8, dtype=torch.bool)
+    edited = report.inpainted(run, images[:1], mask=mask, seeds=range(3), how=how)
+    report.save(edited, folder / report.EDITED / "inpaint", command="c")
+    return run
+
+
+def test_a_report_shows_what_was_transformed_and_edited(tiny_run: Path) -> None:
+    _edit_two_ways(tiny_run)
+    html, page = _written(tiny_run)
+    _check_alone(html, page)
+    assert page.headings == ["Generation", "Transformed and edited", "Training", "How this was made"]
+    captions = [
+        caption for caption in page.alternatives if caption and caption.startswith(("transform, ", "inpaint, "))
+    ]
+    assert captions == [
+        "transform, before and after: a & b",
+        "transform, the way",
+        "inpaint, before and after: c",
+        "inpaint, the way",
+    ]
+    picture = (tiny_run / "edited" / "inpaint" / "way.png").read_bytes()
+    assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in page.sources
+
+
+def test_ways_of_eight_are_shown_and_all_results_are_written(tiny_run: Path) -> None:
+    _edit_two_ways(tiny_run)
+    written = {path.name for path in (tiny_run / "transformed").iterdir()}
+    assert written == {*(f"{i}.png" for i in range(9)), "before-after.png", "way.png", "made.json"}
+    with Image.open(tiny_run / "transformed" / "way.png") as way:
+        assert way.size == (6 * 66 + 2, 8 * 66 + 2)
+
+
+def test_how_a_run_climbs_is_its_configurations_and_can_be_turned(tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    own: dict[str, object] = {"steps": 5, "step_size": 0.2, "shrink": 1.0, "stop_at": None, "strength": 1.0}
+    assert dict(report.climbing(run)) == own
+    turned: dict[str, object] = {"steps": 2, "step_size": 0.5, "shrink": 0.5, "stop_at": 3.0, "strength": 0.1}
+    assert dict(report.climbing(run, steps=2, step_size=0.5, shrink=0.5, stop_at=3.0, strength=0.1)) == turned
+    assert torch.equal(
+        report.make_samples(run, [3]).images, report.make_samples(run, [3], how=report.climbing(run)).images
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("made.json", b"{"), ("made.json", b"[]"), ("made.json", b"{}"), ("made.json", b"\xff"),
+     ("before-after.png", b"no picture"), ("way.png", None)],
+)  # fmt: skip
+def test_an_edit_that_cannot_be_read_is_named(tiny_run: Path, name: str, content: bytes | None) -> None:
+    run = _edit_two_ways(tiny_run)
+    path = tiny_run / "edited" / "inpaint" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        report.write(run)
+    assert "\n" not in str(caught.value)
+    assert not (tiny_run / "report.html").exists()
+
+
 def test_read_gives_what_evaluate_wrote(evaluated_run: Path, tiny_run: Path) -> None:
     assert protocol.read(tiny_run) is None
     found = protocol.read(evaluated_run)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from genat.detection import Calibration as Calibration
     from genat.detection import calibrate as calibrate
     from genat.detection import ood_score as ood_score
+    from genat.generation import compose as compose
+    from genat.generation import denoise as denoise
+    from genat.generation import edit as edit
+    from genat.generation import inpaint as inpaint
+    from genat.generation import interpolate as interpolate
     from genat.generation import sample as sample
     from genat.generation import transform as transform
     from genat.objectives import maximin as maximin
@@ -39,7 +44,7 @@ _HOMES = {
     "balls": ("L2Ball", "LinfBall"),
     "curriculum": ("Curriculum",),
     "detection": ("Calibration", "calibrate", "ood_score"),
-    "generation": ("sample", "transform"),
+    "generation": ("compose", "denoise", "edit", "inpaint", "interpolate", "sample", "transform"),
     "objectives": ("maximin", "r1_penalty"),
     "recipe": ("adam", "sgd"),
     "runs": ("Run", "load"),

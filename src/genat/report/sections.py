@@ -1,6 +1,7 @@
-"""One HTML file that shows a run: pictures, figures, and how they were made."""
+"""What stands in a report: sections of words, pictures and tables."""
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genat import assemble, checkpoints, config, plots, runs
-from genat.evaluation import protocol
+from genat import plots, runs
 from genat.evaluation.families import families
 from genat.evaluation.ood import label
-from genat.generation import Samples, sample, transform
-from genat.provenance import provenance
+from genat.generation import transform
+from genat.report.results import (
+    BEFORE_AFTER,
+    EDITED,
+    MADE,
+    SAMPLES,
+    SHOWN_WAYS,
+    TRANSFORMED,
+    WAY,
+    climbing,
+    make_samples,
+    save_samples,
+)
 from genat.runs import Run
-
-SAMPLES, REPORT = "samples", "report.html"
-SHOWN_WAYS = 8  # trajectories in a picture
+from genat.sources import decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,110 +63,8 @@ class Section:
     note: str = ""
 
 
-def make_samples(
-    run: Run,
-    seeds: Sequence[int],
-    *,
-    steps: int | None = None,
-    step_size: float | None = None,
-    trajectory: bool = False,
-) -> Samples:
-    """Sample a run as its configuration says; steps and step_size override it where they are not None."""
-    settings = run.config.sampling
-    return sample(
-        run.detector,
-        assemble.outside(run.config, run.shape),
-        seeds=seeds,
-        steps=steps or settings.steps,
-        step_size=step_size or settings.step_size,
-        trajectory=trajectory,
-    )
-
-
-def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int]) -> Path:
-    """Write a run's samples into its folder: one PNG a seed, a grid, and the trajectories of the first few.
-
-    Args:
-        run: whose samples they are.
-        made: the samples.
-        ways: the first few again, with their trajectories: those of all would not fit into memory.
-        seeds: of the samples.
-
-    Returns:
-        The grid's path.
-    """
-    folder = run.folder / SAMPLES
-    folder.mkdir(exist_ok=True)
-    for seed, image in zip(seeds, made.images, strict=True):
-        (folder / f"seed-{seed:05d}.png").write_bytes(plots.single(image))
-    grid = folder / "grid.png"
-    grid.write_bytes(plots.grid(made.images))
-    if ways.trajectory is not None:
-        (folder / "trajectories.png").write_bytes(plots.trajectories(ways.trajectory))
-    return grid
-
-
-def transform_files(
-    run: Run,
-    images: Tensor,
-    names: Sequence[str],
-    folder: Path,
-    *,
-    steps: int | None = None,
-    step_size: float | None = None,
-) -> list[Path]:
-    """Transform images `(N, C, H, W)` and write each result, and a picture of all before and after.
-
-    Returns:
-        The results' paths in the images' order, the picture's last.
-    """
-    settings = run.config.sampling
-    after = transform(
-        run.detector, images, steps=steps or settings.steps, step_size=step_size or settings.step_size
-    ).points
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        f"{i:03d}-{name}.png": plots.single(image) for i, (name, image) in enumerate(zip(names, after, strict=True))
-    }
-    pictures["before-after.png"] = plots.pairs(images, after)
-    for name, png in pictures.items():
-        (folder / name).write_bytes(png)
-    return [folder / name for name in pictures]
-
-
-def write(run: Run, *, command: str = "genat report") -> Path:
-    """Write `report.html` into a run folder, from what the folder holds; nothing in it refers to another file.
-
-    Args:
-        run: as `genat.load` gives it.
-        command: what a person typed, for the record.
-
-    Returns:
-        The report's path.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    sections = [_generation_pictures(run)]
-    evaluation = protocol.read(run.folder)
-    if evaluation is not None:
-        sections += _evaluation_sections(run, *evaluation)
-    sections.append(_training_section(run))
-    environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
-    html = environment.get_template("report.html").render(
-        title=f"{run.config.name}: {run.folder.resolve().name}",
-        lead=f"A detector trained for {run.iteration:,} steps by unconstrained generative adversarial training."
-        if run.config.ball.radius is None
-        else f"A detector trained for {run.iteration:,} steps by generative adversarial training.",
-        sections=sections,
-        provenance=provenance(command) if evaluation is None else evaluation[0]["made"],
-        config=config.dump(run.config),
-    )
-    path = run.folder / REPORT
-    checkpoints.write_text(path, html)
-    return path
-
-
-def _generation_pictures(run: Run) -> Section:
+def generation(run: Run) -> Section:
+    """Return samples, held-out images and trajectories; samples are written where there are none yet."""
     seeds = range(64)
     made, ways = make_samples(run, seeds), make_samples(run, seeds[:SHOWN_WAYS], trajectory=True)
     if not (run.folder / SAMPLES).exists():
@@ -165,7 +72,7 @@ def _generation_pictures(run: Run) -> Section:
     pictures = [
         Picture(plots.grid(made.images), "samples for seeds 0 to 63, none left out"),
         Picture(plots.grid(run.held_out().tensor()), "target images held out of training, to compare"),
-        _transformed(run),
+        _families(run),
     ]
     if ways.trajectory is not None:
         pictures.append(Picture(plots.trajectories(ways.trajectory), "from outside data to sample, seeds 0 to 7"))
@@ -180,17 +87,43 @@ def _generation_pictures(run: Run) -> Section:
     return Section("Generation", [words], pictures)
 
 
-def _transformed(run: Run) -> Picture:
+def _families(run: Run) -> Picture:
     """Before and after, a row for each family of the evaluation."""
     inputs = families(run.held_out(), n=8, seed=1)
     before = torch.cat(list(inputs.values()))
-    settings = run.config.sampling
-    after = transform(run.detector, before, steps=settings.steps, step_size=settings.step_size).points
+    after = transform(run.detector, before, **climbing(run)).points
     caption = f"any input can be transformed: {', '.join(inputs)}, with what became of each below it"
     return Picture(plots.pairs(before, after), caption)
 
 
-def _evaluation_sections(run: Run, figures: dict[str, Any], logits: dict[str, Tensor]) -> list[Section]:
+def edits(run: Run) -> list[Section]:
+    """Return what was transformed and edited into the run's folder, before and after; nothing where nothing was.
+
+    Raises:
+        ValueError: where a record or a picture cannot be read; one line that names it.
+    """
+    found = [run.folder / TRANSFORMED / MADE, *sorted((run.folder / EDITED).glob(f"*/{MADE}"))]
+    pictures = [picture for record in found if record.is_file() for picture in _edit(record)]
+    words = (
+        "What was put in stands above what became of it; a strip shows the way, from where the climb began to its end."
+    )
+    return [Section("Transformed and edited", [words], pictures)] if pictures else []
+
+
+def _edit(record: Path) -> list[Picture]:
+    try:
+        made = json.loads(record.read_text(encoding="utf-8"))
+        verb, command = made["verb"], made["command"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{record}: expected a verb and a command, got a file that cannot be read: {error}") from None
+    captions = {BEFORE_AFTER: f"{verb}, before and after: {command}", WAY: f"{verb}, the way"}
+    for name in captions:
+        decoding.read(record.with_name(name), name=str(record.with_name(name)))
+    return [Picture(record.with_name(name).read_bytes(), caption) for name, caption in captions.items()]
+
+
+def evaluation(run: Run, figures: dict[str, Any], logits: dict[str, Tensor]) -> list[Section]:
+    """Return the figures of an evaluation, as `genat.evaluation.protocol.read` reads them."""
     sections = [] if "generation" not in figures else [_recognition(figures["generation"])]
     inside = figures["inside"]
     rows = figures["detection"]
@@ -266,11 +199,24 @@ def _recognition(figures: dict[str, Any]) -> Section:
     return Section("What a classifier sees in the samples", [recognition(figures)], table=table)
 
 
-def _training_section(run: Run) -> Section:
+def training(run: Run) -> Section:
+    """Return the training's curves."""
     records = runs.metrics(run.folder)
     seconds = sum(record["seconds"] for record in records)
     words = (
         f"{len(records):,} steps in {seconds:.0f} s of training time. The adversarial AUROC falls as the ascents grow "
         "longer and reach the target: at 1/2 the detector cannot tell where they end from the target."
     )
-    return Section("Training", [words], [Picture(plots.curves(records), "means over at most 100 steps", pixels=False)])
+    seen = runs.incidents(run.folder)
+    rows = [
+        [
+            str(incident.iteration),
+            incident.kind,
+            incident.text,
+            incident.action if incident.back_to is None else f"back to step {incident.back_to}",
+        ]
+        for incident in seen
+    ]
+    table = Table(["step", "kind", "what was seen", "what was done"], rows) if rows else None
+    curves = Picture(plots.curves(records), "means over at most 100 steps", pixels=False)
+    return Section("Training", [words], [curves], table)

@@ -1,24 +1,16 @@
-"""The one inner loop: training, generation, editing and the attacks of the house all climb a logit here."""
+"""Ascent of a logit: to its end, or with the record of the way."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from genat.arguments import check_ascent
-from genat.balls import Ball, L2Ball, LinfBall, distance, per_sample
-
-Detector: TypeAlias = Callable[[Tensor], Tensor]
-"""Any module or function `(N, *) -> (N,)`: a logit, high in distribution."""
-
-Rule: TypeAlias = Literal["steepest", "normalized", "sign", "adam"]
-Box: TypeAlias = tuple[float, float]
-
-UNIT_BOX: Box = (0.0, 1.0)
-_ADAM_BETAS, _ADAM_EPSILON = (0.9, 0.999), 1e-8  # the defaults of Kingma and Ba (2015), which the GAT papers kept
+from genat.ascent.loop import UNIT_BOX, Box, Detector, Loop, Rule, clip, hold, spread
+from genat.balls import Ball, L2Ball
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +45,7 @@ def ascend(
     shrink: float | Tensor = 1.0,
     ball: Ball = L2Ball(),
     box: Box | None = UNIT_BOX,
+    mask: Tensor | None = None,
     rule: Rule = "steepest",
     descend: bool = False,
     random_start: bool = False,
@@ -81,10 +74,13 @@ def ascend(
             geometrically, :math:`s_k = s\, shrink^{k / (K - 1)}`, so that a climb travels first and settles then.
         ball: where ascent may go; `L2Ball()` without a radius is unconstrained.
         box: lowest and highest value of every entry; (0, 1) for pixels, None for points without bounds.
+        mask: bool, of the starts' shape or broadcast to it as `(N, 1, H, W)` is: which entries may move. The others
+            keep the start's value to the bit, and the direction is the steepest among those that leave them; None lets
+            all move.
         rule: "steepest" is the ball's own direction (normalised for L2, sign for Linf); "normalized" and "sign" name
             one of the two; "adam" is an Adam step on the points, its state new at every call.
         descend: go down instead, as in-distribution descent does.
-        random_start: begin at points drawn uniformly from the ball instead of its centre.
+        random_start: begin at points drawn uniformly from the ball instead of its centre, where the mask allows.
         generator: a CPU generator for the random start; several share the samples among them, block by block; None
             is for ascents without a random start.
         keep: "last" iterate, or the "best" seen, which costs one more forward pass.
@@ -106,6 +102,7 @@ def ascend(
     Example:
         On a linear logit the optimum over a ball is known: radius times the dual norm of the weights.
 
+        >>> from genat.balls import LinfBall
         >>> weights = torch.tensor([3.0, 4.0])
         >>> linear = lambda x: x @ weights
         >>> ascend(linear, torch.zeros(1, 2), ball=L2Ball(2.0), steps=5, step_size=1.0, box=None)
@@ -121,6 +118,7 @@ def ascend(
         shrink=shrink,
         ball=ball,
         box=box,
+        mask=mask,
         rule=rule,
         descend=descend,
         random_start=random_start,
@@ -139,18 +137,22 @@ def climb(
     shrink: float | Tensor = 1.0,
     ball: Ball = L2Ball(),
     box: Box | None = UNIT_BOX,
+    mask: Tensor | None = None,
     rule: Rule = "steepest",
     descend: bool = False,
     random_start: bool = False,
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
+    compact: bool = True,
     trajectory: bool = False,
 ) -> Climb:
     """Do as `ascend` does and return the record of the climb beside its end.
 
-    The arguments are those of `ascend` and one more: `trajectory` keeps every iterate, so that memory grows with the
-    steps.
+    The arguments are those of `ascend` and two more. `trajectory` keeps every iterate, so that memory grows with the
+    steps. `compact=False` goes on evaluating samples that have stopped, for as long as one moves, though they are moved
+    and counted no more: every batch has one shape, so that no rounding depends on who else has stopped, and networks
+    together may stop at a level.
 
     Raises:
         ValueError, NonFiniteError: as `ascend`.
@@ -173,17 +175,18 @@ def climb(
         random_start=random_start,
         generator=generator,
     )
-    if stop_at is not None and getattr(detector, "members", 1) > 1:
+    if stop_at is not None and compact and getattr(detector, "members", 1) > 1:
         raise ValueError("expected one detector with stop_at, got several together: climb with each member")
+    held = None if mask is None else ~spread(mask, starts)
     with frozen(detector), torch.inference_mode(False), torch.enable_grad():
-        centers = starts.detach().clone()
-        points = centers
+        centers = points = starts.detach().clone()
         if random_start and generator is not None:
             generators = [generator] if isinstance(generator, torch.Generator) else generator
             blocks = centers.tensor_split(len(generators))
             scattered = [ball.random_start(block, generator=g) for block, g in zip(blocks, generators, strict=True)]
-            points = _clip(torch.cat(scattered), box)
-        state = _Loop(detector, centers, points, ball, box, rule, steps, *sizes, -1.0 if descend else 1.0)
+            points = hold(clip(torch.cat(scattered), box), centers, held)
+        sign = -1.0 if descend else 1.0
+        state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact)
         kept = [points.clone()] if trajectory else None
         for _ in range(steps):
             if not state.step(track_best=keep == "best", stop_at=stop_at):
@@ -239,145 +242,3 @@ def frozen(detector: Detector) -> Iterator[None]:
             module.training = training
         for parameter, requires_grad in parameters:
             parameter.requires_grad_(requires_grad)
-
-
-@dataclass
-class _Loop:
-    """The state of a climb; `step` is its only loop body. `active` holds the samples still moving, None for all."""
-
-    detector: Detector
-    centers: Tensor
-    points: Tensor
-    ball: Ball
-    box: Box | None
-    rule: Rule
-    steps: int
-    sizes: float | Tensor
-    shrink: float | Tensor
-    sign: float
-    passes: Tensor = field(init=False)
-    path: Tensor = field(init=False)
-    reach: Tensor = field(init=False)
-    active: Tensor | None = None
-    count: int = 0
-    best: tuple[Tensor, Tensor] | None = None
-    moments: tuple[Tensor, Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        self.passes = torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device)
-        self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
-        self.reach = torch.zeros_like(self.path)
-
-    def step(self, *, track_best: bool, stop_at: float | None) -> bool:
-        """Take one step; return False where no sample moves any more."""
-        here = _rows(self.points, self.active)
-        logits, gradient = _value_and_gradient(self.detector, here)
-        self._count_passes()
-        if track_best:
-            self._remember(here, logits)
-        if stop_at is not None:
-            moving = ~(self.sign * logits >= self.sign * stop_at)  # a NaN moves on, to be found at the end
-            self.active = moving.nonzero()[:, 0] if self.active is None else self.active[moving]
-            if len(self.active) == 0:
-                return False
-            here, gradient = here[moving], gradient[moving]
-        self._move(here, self.sign * gradient)
-        return True
-
-    def look_back(self) -> Tensor:
-        """Evaluate the last iterate too, settle on the best and return its logits."""
-        with torch.no_grad():
-            logits = _checked(self.detector(self.points), self.points)
-        self.active = None
-        self._count_passes()
-        self._remember(self.points, logits)
-        assert self.best is not None
-        self.points, logits = self.best
-        return logits
-
-    def _move(self, here: Tensor, uphill: Tensor) -> None:
-        rows = self.active
-        size = self._size()
-        self.count += 1
-        moved = here + size * self._direction(uphill)
-        moved = _clip(self.ball.project(moved, _rows(self.centers, rows)), self.box)
-        length = distance(moved, here, self.ball)
-        free = size.flatten() if isinstance(size, Tensor) else torch.full_like(length, size)
-        if rows is None:
-            self.points, self.path, self.reach = moved, self.path + length, self.reach + free
-        else:
-            self.points = self.points.index_copy(0, rows, moved)
-            self.path = self.path.index_add(0, rows, length)
-            self.reach = self.reach.index_add(0, rows, free)
-
-    def _size(self) -> float | Tensor:
-        size = (
-            self.sizes
-            if isinstance(self.shrink, float) and self.shrink == 1
-            else (self.sizes * self.shrink ** (self.count / max(self.steps - 1, 1)))
-        )
-        return size if isinstance(size, float) else _rows(size, self.active)
-
-    def _direction(self, uphill: Tensor) -> Tensor:
-        if self.rule == "steepest":
-            return self.ball.direction(uphill)
-        if self.rule == "normalized":
-            return L2Ball().direction(uphill)
-        if self.rule == "sign":
-            return LinfBall().direction(uphill)
-        return self._adam(uphill)
-
-    def _adam(self, uphill: Tensor) -> Tensor:
-        if self.moments is None:
-            self.moments = torch.zeros_like(self.points), torch.zeros_like(self.points)
-        first, second = (_rows(moment, self.active) for moment in self.moments)
-        first = _ADAM_BETAS[0] * first + (1 - _ADAM_BETAS[0]) * uphill
-        second = _ADAM_BETAS[1] * second + (1 - _ADAM_BETAS[1]) * uphill.square()
-        if self.active is None:
-            self.moments = first, second
-        else:
-            self.moments = (
-                self.moments[0].index_copy(0, self.active, first),
-                self.moments[1].index_copy(0, self.active, second),
-            )
-        unbiased = (second / (1 - _ADAM_BETAS[1] ** self.count)).sqrt() + _ADAM_EPSILON
-        return first / (1 - _ADAM_BETAS[0] ** self.count) / unbiased
-
-    def _count_passes(self) -> None:
-        if self.active is None:
-            self.passes = self.passes + 1
-        else:
-            self.passes = self.passes.index_add(0, self.active, torch.ones_like(self.active))
-
-    def _remember(self, here: Tensor, logits: Tensor) -> None:
-        if self.best is None:
-            self.best = here.clone(), logits.clone()
-            return
-        points, record = self.best
-        better = self.sign * logits > self.sign * _rows(record, self.active)
-        if self.active is None:
-            self.best = torch.where(per_sample(better, here), here, points), torch.where(better, logits, record)
-        else:
-            rows = self.active[better]
-            self.best = points.index_copy(0, rows, here[better]), record.index_copy(0, rows, logits[better])
-
-
-def _value_and_gradient(detector: Detector, here: Tensor) -> tuple[Tensor, Tensor]:
-    points = here.detach().requires_grad_()
-    logits = _checked(detector(points), points)
-    (gradient,) = torch.autograd.grad(logits.sum(), points)
-    return logits.detach(), gradient
-
-
-def _checked(logits: Tensor, points: Tensor) -> Tensor:
-    if logits.shape != points.shape[:1]:
-        raise ValueError(f"expected the detector to return shape {(len(points),)}, got {tuple(logits.shape)}")
-    return logits
-
-
-def _rows(tensor: Tensor, active: Tensor | None) -> Tensor:
-    return tensor if active is None else tensor[active]
-
-
-def _clip(points: Tensor, box: Box | None) -> Tensor:
-    return points if box is None else points.clamp(*box)

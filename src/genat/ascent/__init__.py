@@ -1,0 +1,6 @@
+"""The one inner loop: training, generation, editing and the attacks of the house all climb a logit here."""
+
+from genat.ascent.climbing import Climb, NonFiniteError, ascend, climb, frozen
+from genat.ascent.loop import UNIT_BOX, Box, Detector, Rule, spread
+
+__all__ = ["UNIT_BOX", "Box", "Climb", "Detector", "NonFiniteError", "Rule", "ascend", "climb", "frozen", "spread"]

@@ -1,0 +1,65 @@
+"""What several commands take, read and say."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from genat.runs import Run
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `genat train` makes it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Ascent steps; the run's own by default.")]
+StepSize = Annotated[float | None, typer.Option(min=1e-9, help="Length of a step (L2, pixels in [0, 1]).")]
+Strength = Annotated[
+    float, typer.Option(min=1e-9, max=1, help="Share of the full way: 0.1 changes little, 1 is all of it.")
+]
+StopAt = Annotated[float | None, typer.Option(help="An image whose logit has reached this level moves no further.")]
+Shrink = Annotated[float, typer.Option(min=1e-9, max=1, help="The last step's length over the first's.")]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that "0-3,7" names.
+
+    Example:
+        >>> parse_seeds("0-3,7")
+        [0, 1, 2, 3, 7]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"--seeds: expected numbers and ranges such as 0-63 or 1,5,9-12, got {text!r}")
+        start, end = int(first), int(last or first)
+        if not start <= end < 2**63:
+            raise ValueError(f"--seeds: expected ranges that rise, below 2**63, got {text!r}")
+        seeds += range(start, end + 1)
+    return seeds
+
+
+def read_images(paths: list[Path], run: "Run") -> "Tensor":
+    """Return image files in the shape a run takes, and say what was converted."""
+    import torch
+
+    from genat.sources import load_image
+
+    read = [load_image(path, shape=run.shape) for path in paths]
+    for path, (_, notes) in zip(paths, read, strict=True):
+        for note in notes:
+            say(f"{path}: {note}")
+    return torch.cat([image for image, _ in read])
+
+
+def say(line: str) -> None:
+    """Tell a person, beside what a program reads."""
+    typer.echo(line, err=True)
+
+
+def command_line() -> str:
+    """Return what was typed."""
+    return shlex.join(["genat", *sys.argv[1:]])

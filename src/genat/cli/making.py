@@ -1,0 +1,73 @@
+"""Commands that make images of a run's target: from seeds, and from images."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genat.cli.arguments import (
+    Json,
+    RunFolder,
+    Shrink,
+    Steps,
+    StepSize,
+    StopAt,
+    Strength,
+    command_line,
+    parse_seeds,
+    read_images,
+)
+from genat.cli.printing import print_files
+
+
+def sample(
+    run: RunFolder,
+    *,
+    seeds: Annotated[
+        str, typer.Option(help="Such as 7, 0-63 or 1,5,9-12: a sample depends on its seed alone.")
+    ] = "0-63",
+    steps: Steps = None,
+    step_size: StepSize = None,
+    strength: Strength = 1.0,
+    stop_at: StopAt = None,
+    shrink: Shrink = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Generate images: a PNG a seed, a grid and the trajectories, into the run's samples/."""
+    from genat import report, runs
+
+    wanted = parse_seeds(seeds)
+    loaded = runs.load(run)
+    how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
+    made = report.make_samples(loaded, wanted, how=how)
+    ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], how=how, trajectory=True)
+    grid = report.save_samples(loaded, made, ways, wanted)
+    if as_json:
+        typer.echo(json.dumps({"grid": str(grid), "seeds": wanted, "passes_per_sample": made.passes}))
+        return
+    most = "" if stop_at is None else "at most "
+    typer.echo(f"{len(wanted)} samples, {most}{made.passes} passes each: {grid}")
+
+
+def transform(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any size and mode.")],
+    *,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; RUN/transformed by default.")] = None,
+    steps: Steps = None,
+    step_size: StepSize = None,
+    strength: Strength = 1.0,
+    stop_at: StopAt = None,
+    shrink: Shrink = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Turn any images into the target distribution; writes each result, before and after, and the way."""
+    from genat import report, runs
+
+    loaded = runs.load(run)
+    how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
+    names = [f"{i:03d}-{path.stem}" for i, path in enumerate(images)]
+    made = report.transformed(loaded, read_images(images, loaded), names, how=how)
+    written = report.save(made, output or run / report.TRANSFORMED, command=command_line())
+    print_files(written, as_json=as_json)

@@ -1,0 +1,78 @@
+"""Commands that measure a run, and show it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genat.cli.arguments import Json, RunFolder, command_line, read_images, say
+from genat.cli.printing import print_figures
+
+
+def detect(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any size and mode.")],
+    as_json: Json = False,
+) -> None:
+    """Say of each image whether it is in distribution: score (high is out), conformal p-value, verdict."""
+    from genat import runs
+
+    loaded = runs.load(run)
+    threshold = loaded.threshold  # first: without one there is nothing to read the images for
+    prediction = loaded.predict(read_images(images, loaded))
+    columns = (prediction.score.tolist(), prediction.p_value.tolist(), prediction.in_distribution.tolist())
+    rows = [
+        {"file": str(path), "score": score, "p_value": p, "in_distribution": inside}
+        for path, score, p, inside in zip(images, *columns, strict=True)
+    ]
+    if as_json:
+        typer.echo(json.dumps({"threshold": threshold, "tpr": loaded.config.tpr, "images": rows}))
+        return
+    for row in rows:
+        verdict = "in distribution" if row["in_distribution"] else "out of distribution"
+        typer.echo(f"{row['file']}: {verdict}  score {row['score']:.4f}  p {row['p_value']:.4f}")
+
+
+def evaluate(
+    run: RunFolder,
+    *,
+    data: Annotated[Path | None, typer.Option(help="A folder of test images; the data set's own by default.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="How many to generate.")] = 1000,
+    outside: Annotated[int, typer.Option(min=2, help="Images of each outside family.")] = 500,
+    attack_steps: Annotated[int, typer.Option(min=1, help="Of each attack; the check takes twice as many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Measure detection, clean and under attack, and generation, on data that nothing was chosen on."""
+    from genat import report, runs
+    from genat.evaluation.protocol import evaluate as run_evaluation
+    from genat.sources import image_folder
+
+    loaded = runs.load(run)
+    size = (loaded.shape[1], loaded.shape[2])
+    images = None if data is None else image_folder(data, size=size, mode="L" if loaded.shape[0] == 1 else "RGB")
+    for note in () if images is None else images.notes:
+        say(note)
+    figures = run_evaluation(
+        loaded,
+        images=images,
+        n_samples=samples,
+        n_outside=outside,
+        attack_steps=attack_steps,
+        command=command_line(),
+        say=say,
+    )
+    page = report.write(loaded, command=command_line())
+    if as_json:
+        typer.echo(json.dumps(figures | {"report": str(page)}))
+        return
+    print_figures(figures)
+    typer.echo(f"report: {page}")
+
+
+def report(run: RunFolder) -> None:
+    """Write the run's report.html anew: one file with pictures, figures and how they were made."""
+    from genat import report as pages
+    from genat import runs
+
+    typer.echo(str(pages.write(runs.load(run), command=command_line())))

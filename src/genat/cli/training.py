@@ -1,0 +1,84 @@
+"""Commands that train."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genat.cli.arguments import Json, command_line, say
+from genat.cli.printing import print_config, print_figures
+
+if TYPE_CHECKING:
+    from genat.config import Config
+
+
+def demo(
+    run: Annotated[Path, typer.Option(help="Where the run goes; an earlier demo there is replaced.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train on digits, generate, detect, also under attack, and write a report: two or three minutes on two cores."""
+    from genat.demo import demo as run_demo
+
+    figures, report = run_demo(run, seed=seed, command=command_line(), say=say)
+    if as_json:
+        typer.echo(json.dumps(figures | {"report": str(report)}))
+        return
+    print_figures(figures)
+    typer.echo(f"report: {report.resolve()}")
+
+
+def train(
+    preset: Annotated[str | None, typer.Argument(metavar="[PRESET|FILE]", help="See `genat presets`.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="steps.last=10")] = None,
+    *,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of images as the target.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a detector into a run folder: `genat train digits steps.last=10 batch_size=64`."""
+    settings = _settings(preset, overrides or [], run=run, data=data, seed=seed, resume=resume)
+    if dry_run:
+        print_config(settings, as_json=as_json)
+        return
+    from genat import report, runs
+    from genat.progress import TrainingProgress
+
+    folder = run or Path("runs") / settings.name
+    with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
+        trained, fitted = runs.train(settings, folder, resume=resume, callback=progress, say=progress.say)
+    page = report.write(trained, command=command_line())
+    result: dict[str, Any] = {"run": str(folder), "iterations": fitted.iterations, "threshold": trained.threshold}
+    result |= {"digest": fitted.digest, "report": str(page)}
+    result |= {"incidents": dict(Counter(incident.kind for incident in fitted.incidents))}
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    for name, value in result.items():
+        words = ", ".join(f"{kind} {n}" for kind, n in value.items()) or "none" if isinstance(value, dict) else value
+        typer.echo(f"{name}: {words}")
+
+
+def _settings(
+    preset: str | None, overrides: list[str], *, run: Path | None, data: Path | None, seed: int | None, resume: bool
+) -> "Config":
+    """Return the configuration that the arguments of `train` ask for."""
+    from genat import config
+
+    if preset is not None and "=" in preset:
+        overrides = [preset, *overrides]
+        preset = None
+    if data is not None:
+        overrides = ["data.kind=folder", f"data.path={json.dumps(str(data))}", "data.split=train", *overrides]
+    if seed is not None:
+        overrides = [*overrides, f"seed={seed}"]
+    if preset is None and resume and run is not None:
+        return config.load(run / "config.yaml", overrides)
+    return config.load(preset or ("digits" if data is None else "images"), overrides)

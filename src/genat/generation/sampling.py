@@ -1,0 +1,150 @@
+"""Images from seeds, and the way from one start to another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from genat.ascent import Climb, Detector
+from genat.balls import Ball, L2Ball, per_sample
+from genat.generation.chunks import Climbing, climb_in_chunks
+from genat.sources import Source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """What was made, and from what.
+
+    Attributes:
+        starts: `(N, *)` what the climbs began from.
+        images: `(N, *)` where they ended.
+        trajectory: `(steps + 1, N, *)` the way, where asked for, else None.
+        passes: forward and backward passes spent on each sample; with `stop_at`, the most spent on one.
+    """
+
+    starts: Tensor
+    images: Tensor
+    trajectory: Tensor | None
+    passes: int
+
+
+def samples_of(starts: Tensor, end: Climb) -> Samples:
+    """Return a climb's end beside the starts it began from."""
+    return Samples(starts, end.points, end.trajectory, int(end.passes.max()))
+
+
+def draw_starts(outside: Source, *, seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Draw one start a seed from the outside data; a start depends on its seed alone.
+
+    Args:
+        outside: where the starts come from.
+        seeds: one a start, at least 0; equal seeds give equal starts.
+        device: where the starts go.
+
+    Returns:
+        `(N, *)` float32 in the order of the seeds.
+
+    Raises:
+        ValueError: where seeds are empty or negative.
+
+    Example:
+        >>> from genat.sources import Box
+        >>> several = draw_starts(Box(2), seeds=[3, 8])
+        >>> bool((several[1] == draw_starts(Box(2), seeds=[8])[0]).all())
+        True
+    """
+    if len(seeds) == 0:
+        raise ValueError("expected at least one seed, got none")
+    if min(seeds) < 0:
+        raise ValueError(f"expected seeds of at least 0, got {min(seeds)}")
+    return torch.cat([outside.draw(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(device)
+
+
+def sample(
+    detector: Detector,
+    outside: Source,
+    *,
+    seeds: Sequence[int],
+    ball: Ball = L2Ball(),
+    device: torch.device | str = "cpu",
+    **climbing: Unpack[Climbing],
+) -> Samples:
+    """Generate one sample a seed: draw its start from the outside data and climb.
+
+    Sample i depends on `seeds[i]` alone, to the last bit on one machine: each seed has a generator of its own, and the
+    climb runs in chunks of one size, the last one filled up, so that no kernel sees another shape when more or fewer
+    are asked for.
+
+    Args:
+        detector: `(N, *) -> (N,)`; of several classes, `one_of(detector, k)` is class k's.
+        outside: where the starts come from.
+        seeds: one a sample; equal seeds give equal samples.
+        ball: where each may go, centred on its start.
+        device: where the detector is.
+        climbing: see `Climbing`; `steps` and `step_size` are needed.
+
+    Returns:
+        Starts and images in the order of the seeds.
+
+    Raises:
+        ValueError: where seeds are empty or negative, or as `climb_in_chunks`.
+
+    Example:
+        >>> from genat.sources import Box
+        >>> toward_one = lambda x: -(x - 1.0).square().sum(1)
+        >>> made = sample(toward_one, Box(2), seeds=range(3), steps=20, step_size=0.1)
+        >>> made.images.round(decimals=1)
+        tensor([[1., 1.], [1., 1.], [1., 1.]])
+        >>> alone = sample(toward_one, Box(2), seeds=[2], steps=20, step_size=0.1)
+        >>> bool((alone.images == made.images[2]).all())
+        True
+    """
+    starts = draw_starts(outside, seeds=seeds, device=device)
+    return samples_of(starts, climb_in_chunks(detector, starts, ball=ball, **climbing))
+
+
+def interpolate(
+    detector: Detector, ends: Tensor, *, frames: int = 8, ball: Ball = L2Ball(), **climbing: Unpack[Climbing]
+) -> Samples:
+    r"""Go from one image to another in equal steps, and climb from each image between.
+
+    .. math:: x_i = (1 - t_i)\,a + t_i\,b, \qquad t_i = i / (F - 1), \quad i = 0, \dots, F - 1
+
+    The ends may be the starts of two seeds, `draw_starts(outside, seeds=(3, 8))`, or any two images, results of other
+    verbs among them. Between them the way is straight. The great circle on which latent vectors of other generators are
+    interpolated keeps the norm that a Gaussian vector has; starts are pictures in a box, which has no centre to turn
+    about, and only the straight line stays in the box without clipping. It pales where two pictures are mixed half and
+    half; the climb gives the contrast back.
+
+    Args:
+        detector: `(N, *) -> (N,)`.
+        ends: `(2, *)`, a and b.
+        frames: F, at least 2.
+        ball: where each frame may go, centred on its mixture.
+        climbing: see `Climbing`; `steps` and `step_size` are needed.
+
+    Returns:
+        The mixtures as starts, and where the climbs ended: `(F, *)`. The first and the last are to the bit what
+        climbing from the ends themselves gives, such as the samples of two seeds.
+
+    Raises:
+        ValueError: where there are not two ends, fewer than 2 frames, or as `climb_in_chunks`.
+
+    References:
+        Sampling Generative Networks (White, 2016) https://arxiv.org/abs/1609.04468
+
+    Example:
+        >>> toward_one = lambda x: -(x[:, 0] - 1.0).square()
+        >>> ends = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+        >>> interpolate(toward_one, ends, frames=3, steps=5, step_size=0.1).images
+        tensor([[0.5000, 0.0000], [0.5000, 0.5000], [0.5000, 1.0000]])
+    """
+    if ends.ndim < 2 or len(ends) != 2:
+        raise ValueError(f"expected two ends, (2, *), got {tuple(ends.shape)}")
+    if frames < 2:
+        raise ValueError(f"expected at least 2 frames, got {frames}")
+    share = torch.linspace(0, 1, frames, dtype=ends.dtype, device=ends.device)
+    starts = torch.lerp(ends[:1], ends[1:], per_sample(share, ends))
+    return samples_of(starts, climb_in_chunks(detector, starts, ball=ball, **climbing))

@@ -1,0 +1,30 @@
+"""What a person sees of a run: results as pictures in its folder, and one HTML file that shows all of it."""
+
+from genat.report.edits import composed, denoised, inpainted, interpolated, masked, transformed
+from genat.report.page import REPORT, write
+from genat.report.results import EDITED, SHOWN_WAYS, TRANSFORMED, Edited, climbing, make_samples, save, save_samples
+from genat.report.sections import Picture, Section, Table, detection_table, recognition
+
+__all__ = [
+    "EDITED",
+    "REPORT",
+    "SHOWN_WAYS",
+    "TRANSFORMED",
+    "Edited",
+    "Picture",
+    "Section",
+    "Table",
+    "climbing",
+    "composed",
+    "denoised",
+    "detection_table",
+    "inpainted",
+    "interpolated",
+    "make_samples",
+    "masked",
+    "recognition",
+    "save",
+    "save_samples",
+    "transformed",
+    "write",
+]

@@ -1,0 +1,46 @@
+"""One HTML file that shows a run: pictures, figures, and how they were made."""
+
+from pathlib import Path
+
+from genat import checkpoints, config
+from genat.evaluation import protocol
+from genat.provenance import provenance
+from genat.report import sections
+from genat.runs import Run
+
+REPORT = "report.html"
+
+
+def write(run: Run, *, command: str = "genat report") -> Path:
+    """Write `report.html` into a run folder, from what the folder holds; nothing in it refers to another file.
+
+    Args:
+        run: as `genat.load` gives it.
+        command: what a person typed, for the record.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        ValueError: where a file of the folder cannot be read; one line that names it.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    shown = [sections.generation(run), *sections.edits(run)]
+    evaluation = protocol.read(run.folder)
+    if evaluation is not None:
+        shown += sections.evaluation(run, *evaluation)
+    shown.append(sections.training(run))
+    environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
+    html = environment.get_template("report.html").render(
+        title=f"{run.config.name}: {run.folder.resolve().name}",
+        lead=f"A detector trained for {run.iteration:,} steps by unconstrained generative adversarial training."
+        if run.config.ball.radius is None
+        else f"A detector trained for {run.iteration:,} steps by generative adversarial training.",
+        sections=shown,
+        provenance=provenance(command) if evaluation is None else evaluation[0]["made"],
+        config=config.dump(run.config),
+    )
+    path = run.folder / REPORT
+    checkpoints.write_text(path, html)
+    return path
