@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations figures docs lock clean
+.PHONY: help demo test test-slow soak lint format bench simulations stability figures docs lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -55,6 +55,10 @@ simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentat
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
 	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
 	$(SIMULATE) failures --seeds 0-9 --output runs/simulations/failures
+	$(BIN)/python docs/collect.py
+
+stability: $(VENV)/.installed-dev  ## hours: trainings on Fashion-MNIST, how often each method fails, into results/ and docs/images/
+	$(BIN)/genat stability --methods gat,gan,jem --seeds 0-2 --widths 4,8 --output runs/stability
 	$(BIN)/python docs/collect.py
 
 figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/

@@ -1,15 +1,17 @@
-"""Take what `genat simulate` left in runs/ into the repository: tables to results/, chosen pictures to docs/images/.
+"""Take what `genat simulate` and `genat stability` left in runs/ into the repository.
 
-Usage: python docs/collect.py, after `make simulations`. What is not there is left as it was.
+Tables go to results/, chosen pictures to docs/images/.
+
+Usage: python docs/collect.py, after `make simulations` or `make stability`. What is not there is left as it was.
 """
 
 import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS, RESULTS, IMAGES = ROOT / "runs/simulations", ROOT / "results/simulations", ROOT / "docs/images/simulations"
+RUNS, RESULTS, IMAGES = ROOT / "runs", ROOT / "results", ROOT / "docs/images"
 PICTURES = {
-    "paper": (
+    "simulations/paper": (
         "overview-gat.png",
         "overview-gat-ball.png",
         "samples.png",
@@ -19,10 +21,10 @@ PICTURES = {
         "areas-spirals.png",
         "animation-checkerboard.gif",
     ),
-    "modes": (),
-    "others": ("overview-gat.png",),
-    "ablation": ("ablation.png",),
-    "failures": ("failures.png",),
+    "simulations/modes": (),
+    "simulations/others": ("overview-gat.png",),
+    "simulations/ablation": ("ablation.png",),
+    "simulations/failures": ("failures.png",),
 }
 """Studies by the name of their folder in runs/simulations, and their pictures that the documentation shows."""
 
@@ -33,12 +35,13 @@ def main() -> None:
         if not table.exists():
             print(f"{table}: not there, left as it was")
             continue
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(table, RESULTS / f"{study}.json")
-        IMAGES.mkdir(parents=True, exist_ok=True)
+        result, stem = RESULTS / f"{study}.json", IMAGES / study
+        result.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(table, result)
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for name in names:
             if (RUNS / study / name).exists():
-                shutil.copyfile(RUNS / study / name, IMAGES / f"{study}-{name}")
+                shutil.copyfile(RUNS / study / name, stem.with_name(f"{stem.name}-{name}"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ ROWS = (
     ("runs",),
     ("evaluation",),
     ("simulations",),
+    ("stability",),
     ("report",),
     ("demo",),
     ("cli",),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genat.ascent import frozen
 from genat.baselines.learner import Learner, check, check_outputs, draws, normals
+from genat.baselines.replay import Buffer, Replay
 from genat.networks import Together
 from genat.ranking import auroc_tensor
 from genat.recipe import annealed
@@ -80,6 +81,8 @@ class EnergyStep:
             goes on.
         inside, outside: `(M,)` mean logits of target data and of the chains' ends.
         auroc: `(M,)` of the logits, target data against the chains' ends.
+        chains: `(M, R, *)` where persistent chains are, in the data's coordinates; they move on as the training goes
+            on. None where chains begin at the data.
     """
 
     iteration: int
@@ -87,6 +90,7 @@ class EnergyStep:
     inside: Tensor
     outside: Tensor
     auroc: Tensor
+    chains: Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +116,8 @@ def train_energy(
     iterations: int,
     batch_size: int,
     chain: Chain,
-    persistent: bool = False,
+    persistent: bool | Replay = False,
+    data_noise: float = 0.0,
     regularisation: float = 0.1,
     rate: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -143,7 +148,8 @@ def train_energy(
         batch_size: B, at least 1.
         chain: the chains' numbers.
         persistent: let a chain begin where it ended in the iteration before, and not at target data; at first it
-            begins at standard normal numbers in the chain's coordinates.
+            begins at standard normal numbers in the chain's coordinates. Or where any ended, by a buffer.
+        data_noise: deviation of the normal noise that target data gets, in the chain's coordinates, at least 0.
         regularisation: weight :math:`\lambda \ge 0` of the squared energies.
         rate, betas: of Adam.
         ema: decay of the running mean of the weights, warmed up as in `genat.fit`; None keeps none.
@@ -163,6 +169,8 @@ def train_energy(
         https://doi.org/10.1162/089976602760128018
         Implicit Generation and Modeling with Energy-Based Models (Du and Mordatch, 2019)
         https://arxiv.org/abs/1903.08689
+        Your Classifier is Secretly an Energy Based Model and You Should Treat it Like One (Grathwohl et al., 2020)
+        https://arxiv.org/abs/1912.03263, for the buffer and the noise on data
         TorchEBM https://github.com/soran-ghaderi/torchebm
 
     Example:
@@ -180,19 +188,23 @@ def train_energy(
         True
     """
     check(detector, seeds=seeds, iterations=iterations, batch_size=batch_size, every=every)
-    if not 0 <= regularisation < math.inf:
-        raise ValueError(f"expected regularisation to be at least 0 and finite, got {regularisation}")
+    for name, value in (("regularisation", regularisation), ("data_noise", data_noise)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"expected {name} to be at least 0 and finite, got {value}")
     device = next(detector.parameters()).device
     check_outputs(detector, torch.zeros(len(seeds), *target.shape, device=device), (), "a detector")
     learner = Learner(detector, rate=rate, betas=betas, ema=ema)
     each, shape = (len(seeds), batch_size), (batch_size, *target.shape)
-    divergence = _divergence(detector, chain, regularisation, rows=len(seeds) * batch_size if persistent else None)
-    first = normals(*shape, seeds=seeds, iteration=0, purpose="persistent").flatten(0, 1).to(device)
-    starts = chain.outward(first) if persistent else None
+    kept = Buffer(persistent, shape, seeds=seeds, outward=chain.outward, device=device) if persistent else None
+    divergence = _divergence(detector, chain, regularisation, rows=None if kept is None else math.prod(each))
     made, diverged = 0, dict[int, int]()
     while made < iterations and len(diverged) < len(seeds):
         points = draws(target, batch_size, seeds=seeds, iteration=made).to(device)
+        if data_noise > 0:
+            blur = normals(*shape, seeds=seeds, iteration=made, purpose="data noise").flatten(0, 1).to(device)
+            points = points + chain.spread * data_noise * blur
         noise = normals(chain.steps, *shape, seeds=seeds, iteration=made, purpose="chains").to(device)
+        starts = None if kept is None else kept.starts(made)
         loss, ends = divergence(points, noise.transpose(0, 1).flatten(1, 2), starts)
         with torch.no_grad():
             inside, outside = detector(points).view(each), detector(ends).view(each)
@@ -206,10 +218,12 @@ def train_energy(
         lost = learner.learn(len(seeds) * loss, finite=finite, factor=factor)
         made += 1
         diverged |= dict.fromkeys(lost, made)
-        starts = ends if persistent else None
+        if kept is not None:
+            kept.put_back(ends)
         if callback is not None and made % every == 0:
             areas = [auroc_tensor(*pair) for pair in zip(inside, outside, strict=True)]
-            callback(EnergyStep(made, learner.best, inside.mean(1), outside.mean(1), torch.stack(areas)))
+            chains = None if kept is None else kept.chains
+            callback(EnergyStep(made, learner.best, inside.mean(1), outside.mean(1), torch.stack(areas), chains))
     detector.eval()
     return EnergyFitted(learner.best, (chain.steps + 2) * batch_size * made, diverged)
 

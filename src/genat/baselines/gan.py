@@ -16,6 +16,8 @@ from genat.ranking import auroc_tensor
 from genat.recipe import annealed
 from genat.sources import Source
 
+_CHUNK = 250  # points generated at once
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GanStep:
@@ -231,5 +233,5 @@ def generate(generator: Together, n: int, *, latent: int, seeds: Sequence[int]) 
     rows = [normals(latent, seeds=seeds, iteration=i, purpose="generate") for i in range(n)]
     noise = torch.stack(rows, dim=1).to(device)
     with frozen(generator), torch.no_grad():
-        points: Tensor = generator(noise.flatten(0, 1))
-    return points.view(len(seeds), n, *points.shape[1:])
+        parts = [generator(part.flatten(0, 1)) for part in torch.split(noise, _CHUNK, dim=1)]
+    return torch.cat([part.view(len(seeds), -1, *part.shape[1:]) for part in parts], dim=1)

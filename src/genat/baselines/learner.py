@@ -5,8 +5,9 @@ import math
 from collections.abc import Collection, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from genat.ascent import frozen
 from genat.networks import Together
 from genat.sources import Source
 from genat.training import step_generator
@@ -14,12 +15,12 @@ from genat.training.members import silence, silence_gradients
 
 
 class Learner:
-    """M networks that learn side by side by Adam, with running means of their weights.
+    """M networks that learn side by side by Adam, with running means of their weights and statistics.
 
     A member whose loss or gradient is not finite is set to rest: its weights are 0 from then on.
 
     Args:
-        network: trained in place.
+        network: trained in place, in train mode from now on.
         rate: Adam's learning rate.
         betas: Adam's decay rates.
         ema: decay of the running mean, warmed up as min(ema, (1 + i) / (10 + i)); None keeps none.
@@ -33,7 +34,7 @@ class Learner:
             raise ValueError(f"expected learning rates to be positive and finite, got {rate}")
         if ema is not None and not 0 < ema < 1:
             raise ValueError(f"expected ema to be None or in (0, 1), got {ema}")
-        self.network, self.rate, self.ema = network, rate, ema
+        self.network, self.rate, self.ema = network.train(), rate, ema
         self.average = None if ema is None else copy.deepcopy(network).requires_grad_(False).eval()
         self.weights = list(network.parameters())
         self.optimizer = torch.optim.Adam(self.weights, lr=rate, betas=betas, fused=True)
@@ -67,10 +68,7 @@ class Learner:
         self.optimizer.step()
         self.iteration += 1
         if self.average is not None and self.ema is not None:
-            decay = min(self.ema, (1 + self.iteration) / (10 + self.iteration))
-            with torch.no_grad():
-                for mean, weight in zip(self.average.parameters(), self.weights, strict=True):
-                    mean.lerp_(weight, 1 - decay)
+            follow(self.average, self.network, ema=self.ema, iteration=self.iteration)
         return lost
 
     def rest(self, members: Collection[int]) -> None:
@@ -79,6 +77,31 @@ class Learner:
             networks = (self.network,) if self.average is None else (self.network, self.average)
             silence(sorted(members), *networks, optimizer=self.optimizer)
             self.resting |= set(members)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, *, ema: float, iteration: int) -> None:
+    """Move a running mean of a network's weights and statistics by one step; of what is counted it keeps the last.
+
+    Args:
+        average: changed in place.
+        network: of the same architecture.
+        ema: decay, warmed up as in `genat.fit`, min(ema, (1 + i) / (10 + i)).
+        iteration: i, from 1.
+
+    Example:
+        >>> mean, network = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+        >>> _ = network(torch.tensor([[9.0], [11.0]]))
+        >>> follow(mean, network, ema=0.5, iteration=100)
+        >>> network.running_mean, mean.running_mean, mean.num_batches_tracked
+        (tensor([1.]), tensor([0.5000]), tensor(1))
+    """
+    decay = min(ema, (1 + iteration) / (10 + iteration))
+    for kept, current in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(current, 1 - decay)
+        else:
+            kept.copy_(current)
 
 
 def draws(source: Source, n: int, *, seeds: Sequence[int], iteration: int) -> Tensor:
@@ -107,7 +130,7 @@ def check_outputs(network: Together, inputs: Tensor, shape: tuple[int, ...], wha
     """Return a network's outputs for inputs, a sample a member, and refuse any other shape."""
     wanted = (len(inputs), *shape)
     try:
-        with torch.no_grad():
+        with frozen(network), torch.no_grad():
             outputs: Tensor = network(inputs)
     except RuntimeError as error:
         raise ValueError(

@@ -23,6 +23,9 @@ StopAt = Annotated[float | None, typer.Option(help="An image whose logit has rea
 Shrink = Annotated[float, typer.Option(min=1e-9, max=1, help="The last step's length over the first's.")]
 
 
+_MOST_SEEDS = 1_000_000
+
+
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds that "0-3,7" names.
 
@@ -38,6 +41,8 @@ def parse_seeds(text: str) -> list[int]:
         start, end = int(first), int(last or first)
         if not start <= end < 2**63:
             raise ValueError(f"--seeds: expected ranges that rise, below 2**63, got {text!r}")
+        if len(seeds) + end - start >= _MOST_SEEDS:
+            raise ValueError(f"--seeds: expected at most {_MOST_SEEDS:,} seeds, got more in {text!r}")
         seeds += range(start, end + 1)
     return seeds
 

@@ -36,12 +36,28 @@ def count(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     rows = []
     for name, found in groups.items():
         trainer, _, rate = name.rpartition("@")
-        reasons = [reason for reason in found if reason is not None]
-        low, high = wilson(len(reasons), len(found))
-        tally = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        rows.append({"trainer": trainer, "rate": float(rate), "runs": len(found), "failures": len(reasons)})
-        rows[-1] |= {"low": low, "high": high, "reasons": tally}
+        rows.append({"trainer": trainer, "rate": float(rate)} | tally(found))
     return rows
+
+
+def tally(found: Sequence[str | None]) -> dict[str, Any]:
+    """Return how many of some trainings failed, with a 95 % Wilson interval of the share, and why.
+
+    Args:
+        found: a reason for each that failed, None for each that did not; at least one.
+
+    Returns:
+        `runs`, `failures`, `low`, `high`, and `reasons` with how often each.
+
+    Example:
+        >>> row = tally([None, "not finite", None, "not finite"])
+        >>> row["failures"], row["runs"], row["reasons"]
+        (2, 4, {'not finite': 2})
+    """
+    reasons = [reason for reason in found if reason is not None]
+    low, high = wilson(len(reasons), len(found))
+    each = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+    return {"runs": len(found), "failures": len(reasons), "low": low, "high": high, "reasons": each}
 
 
 def wilson(failures: int, runs: int) -> tuple[float, float]:

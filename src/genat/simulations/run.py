@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genat import checkpoints, plots
+from genat.simulations import folders
 from genat.simulations import outcome as outcomes
 from genat.simulations.measure import measure
 from genat.simulations.outcome import Outcome
@@ -62,26 +64,21 @@ def simulate(
             read; nothing is written then.
     """
     settings = describe(trainers, seeds)
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ValueError(f"expected at least one seed, all different and 0 or more, got {list(seeds)}")
-    _check_device(device)
-    known = _known(output)
-    _check_settings(output, known, settings)
-    folders = {(toy.name, name): output / toy.name / name for toy in data.values() for name in trainers}
-    done = {cell: outcomes.load(folder)[0] for cell, folder in folders.items() if _finished(folder)}
-    output.mkdir(parents=True, exist_ok=True)
-    both = settings | {"trainers": known["trainers"] | settings["trainers"]}
-    checkpoints.write_text(output / SIMULATION, json.dumps(both, indent=1) + "\n")
-    made = []
+    folders.check_seeds(seeds)
+    folders.check_device(device)
+    before = _known(output)
+    _check_settings(output, before, settings)
+    options: dict[str, Any] = {"seeds": seeds, "device": device, "say": say}
+    cells = []
     for toy in data.values():
         for name, trainer in trainers.items():
-            cell = toy.name, name
-            if cell in done:
-                say(f"{toy.name}  {name}: finished, read from {folders[cell]}")
-                made.append(done[cell])
-            else:
-                made.append(train(toy, name, trainer, seeds=seeds, folder=folders[cell], device=device, say=say))
-    return made
+            folder = output / toy.name / name
+            make = partial(train, toy, name, trainer, folder=folder, **options)
+            cells.append(folders.Cell(f"{toy.name}  {name}", folder, make))
+    places = [cell.folder for cell in cells]
+    done = folders.read_finished(output, places, load=lambda folder: outcomes.load(folder)[0])
+    folders.claim(output, SIMULATION, settings | {"trainers": before["trainers"] | settings["trainers"]})
+    return folders.complete(cells, done, say=say)
 
 
 def train(
@@ -135,51 +132,23 @@ def describe(trainers: Mapping[str, Trainer], seeds: Sequence[int]) -> dict[str,
     return content
 
 
-def _check_device(device: str) -> None:
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"expected device cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("expected a CUDA device for device cuda, got none")
-
-
 def _known(output: Path) -> dict[str, Any]:
     """Return the seeds and the trainers' settings that a folder was made with, none where it is new."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output}: expected a folder, got a file")
-    path = output / SIMULATION
-    if not path.exists():
-        if output.exists() and any(output.iterdir()):
-            raise ValueError(f"{output}: expected an empty folder or one of simulations, got other files")
-        return {"seeds": None, "trainers": {}}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}") from None
-    if not (isinstance(content, dict) and isinstance(content.get("seeds"), list) and _named(content.get("trainers"))):
-        raise ValueError(f"{path}: expected seeds and the settings of trainers, got something else")
-    return content
+    content = folders.known(
+        output,
+        SIMULATION,
+        what="simulations",
+        holds="seeds and the settings of trainers",
+        fits=lambda content: isinstance(content.get("seeds"), list) and folders.of_dicts(content.get("trainers")),
+    )
+    return {"seeds": None, "trainers": {}} if content is None else content
 
 
-def _named(trainers: object) -> bool:
-    return isinstance(trainers, dict) and all(isinstance(settings, dict) for settings in trainers.values())
-
-
-def _check_settings(output: Path, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _check_settings(output: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse to go on in a folder of other settings."""
-    if known["seeds"] not in (None, settings["seeds"]):
-        raise ValueError(f"{output}: expected its seeds {known['seeds']}, got {settings['seeds']}: name another folder")
+    if before["seeds"] not in (None, settings["seeds"]):
+        raise ValueError(
+            f"{output}: expected its seeds {before['seeds']}, got {settings['seeds']}: name another folder"
+        )
     for name, wanted in settings["trainers"].items():
-        there = known["trainers"].get(name, wanted)
-        for key in wanted:
-            if there.get(key) != wanted[key]:
-                raise ValueError(
-                    f"{output}: expected {name} with {key}={there.get(key)} as before, got {wanted[key]}: name another "
-                    "folder"
-                )
-
-
-def _finished(folder: Path) -> bool:
-    for path in (folder.parent, folder):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path}: expected a folder, got a file")
-    return outcomes.finished(folder)
+        folders.check_same(output, name, before=before["trainers"].get(name, wanted), now=wanted)

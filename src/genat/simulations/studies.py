@@ -1,14 +1,14 @@
 """What `genat simulate` makes: the data sets' study, the ablation and the count of failures, each with its pictures."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genat import checkpoints, provenance
+from genat import provenance
 from genat.simulations import ablation, failures, figures, lineup, table
+from genat.simulations.folders import publish
 from genat.simulations.outcome import Outcome
 from genat.simulations.run import simulate, toys
 from genat.simulations.trainers import Gat
@@ -77,13 +77,7 @@ def study(
     content, pictures, text = made
     record |= {"wall_seconds": round(time.perf_counter() - began)}
     content = {"made": record, "seeds": len(seeds), **content}
-    checkpoints.write_text(output / "table.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    checkpoints.write_text(output / "table.md", text)
-    paths = []
-    for filename, picture in pictures.items():
-        checkpoints.write_bytes(output / filename, picture)
-        paths.append(output / filename)
-    return Made(content, text, tuple(paths))
+    return Made(content, text, publish(output, table=content, markdown=text, pictures=pictures))
 
 
 _Parts = tuple[dict[str, Any], dict[str, bytes], str]

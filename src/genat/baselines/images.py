@@ -1,0 +1,135 @@
+"""Networks for a GAN of images: DCGAN's generator, and spectral normalisation of a detector."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from genat.networks.layers import image_shape
+
+_SMALLEST, _DOUBLINGS = 4, 4  # the side that is projected to is 4 to 7; sides end at 64 to 112
+_DEVIATION = 0.02  # of DCGAN's initial weights
+
+
+def image_generator(shape: Sequence[int], *, latent: int = 100, width: int = 24, seed: int) -> nn.Module:
+    """Build DCGAN's generator for images of the sizes that `networks.small_convnet` is for.
+
+    The noise is projected to 8 w channels of 4 to 7 pixels a side, and 4x4 transposed convolutions of stride 2 double
+    the side and halve the channels, until an image is left. Batch normalisation and ReLU between, a sigmoid at the end,
+    which is DCGAN's tanh for pixels in [0, 1], and weights of standard deviation 0.02 at the beginning.
+
+    Of one w it has about as many parameters as `small_convnet` has.
+
+    Args:
+        shape: `(C, S, S)`, S from 4 to 7 times 2, 4, 8 or 16.
+        latent: coordinates of the noise.
+        width: w.
+        seed: of the initial weights; the global random state is put back.
+
+    Returns:
+        A module `(N, latent) -> (N, C, S, S)` with values in [0, 1].
+
+    Raises:
+        ValueError: where an argument is out of its range.
+
+    References:
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (Radford, Metz,
+        Chintala, 2016) https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> from genat.networks import parameter_count, small_convnet
+        >>> for shape in ((1, 28, 28), (3, 32, 32)):
+        ...     generator = image_generator(shape, width=16, seed=0)
+        ...     tuple(generator(torch.zeros(2, 100)).shape), parameter_count(generator)
+        ((2, 1, 28, 28), 759681)
+        ((2, 3, 32, 32), 370627)
+        >>> with torch.random.fork_rng(devices=[]):
+        ...     [parameter_count(small_convnet(shape, width=16)) for shape in ((1, 28, 28), (3, 32, 32))]
+        [863553, 360097]
+    """
+    outputs, height, breadth = image_shape(shape)
+    side, doublings = height, 0
+    while side >= 2 * _SMALLEST and side % 2 == 0:
+        side, doublings = side // 2, doublings + 1
+    if height != breadth or not _SMALLEST <= side < 2 * _SMALLEST or not 1 <= doublings <= _DOUBLINGS:
+        raise ValueError(f"expected shape (C, S, S) with S from 4 to 7 times 2, 4, 8 or 16, got {tuple(shape)}")
+    for name, value in (("latent", latent), ("width", width)):
+        if value < 1:
+            raise ValueError(f"expected {name} to be at least 1, got {value}")
+    channels = 8 * width
+    with torch.random.fork_rng(devices=[]):
+        # the CPU's generator alone: torch.manual_seed would reseed the accelerators, which are not forked here
+        torch.default_generator.manual_seed(seed)
+        layers: list[nn.Module] = [nn.Linear(latent, channels * side * side, bias=False)]
+        layers += [nn.Unflatten(1, (channels, side, side)), nn.BatchNorm2d(channels), nn.ReLU()]
+        for _ in range(doublings - 1):
+            layers += [nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False)]
+            channels //= 2
+            layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(channels, outputs, 4, stride=2, padding=1), nn.Sigmoid()]
+        for layer in layers:
+            if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, std=_DEVIATION)
+    return nn.Sequential(*layers)
+
+
+def spectral(detector: nn.Module) -> nn.Module:
+    r"""Return a copy of a detector whose convolutions and linear maps are divided by their largest singular value.
+
+    .. math:: \bar W = W / \sigma(W), \qquad \sigma(W) \approx u^\top W v, \quad
+        v = W^\top u / \|W^\top u\|, \quad u = W v / \|W v\|
+
+    with the kernels as matrices of as many rows as there are outputs. In train mode each forward takes one such step of
+    the power iteration and keeps u, which begins exact; in eval mode nothing is kept. Members of `networks.Together`
+    have each their own.
+
+    Args:
+        detector: `(N, *) -> (N,)`, of layers that are `nn.Conv2d`, `nn.Linear` or anything else, which stays as it is.
+
+    Raises:
+        ValueError: where there is no convolution or linear map inside.
+
+    References:
+        Spectral Normalization for Generative Adversarial Networks (Miyato, Kataoka, Koyama, Yoshida, 2018)
+        https://arxiv.org/abs/1802.05957
+
+    Example:
+        >>> from genat.networks import build
+        >>> detector = spectral(build("mlp", (2,), {"hidden": (32, 32)}, seed=0))
+        >>> points = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+        >>> first, second = detector(points).tolist()
+        >>> abs(first - second) <= 5
+        True
+    """
+    network = copy.deepcopy(detector)
+    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    if not all(name for name, _ in layers) or not layers:
+        raise ValueError(f"expected a network of convolutions or linear maps, got {type(detector).__name__}")
+    for name, layer in layers:
+        network.set_submodule(name, _Spectral(layer))
+    return network
+
+
+class _Spectral(nn.Module):
+    left: Tensor
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+        matrix = layer.weight.detach().flatten(1)
+        self.register_buffer("left", torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -1].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Tensor = self.layer.weight
+        matrix = weight.flatten(1)
+        with torch.no_grad():
+            right = F.normalize(matrix.T @ self.left, dim=0)
+            left = F.normalize(matrix @ right, dim=0)
+            if self.training:
+                self.left.copy_(left)
+        norm = (left @ matrix @ right).clamp_min(torch.finfo(weight.dtype).tiny)  # a member at rest has weights of 0
+        outputs: Tensor = functional_call(self.layer, {"weight": weight / norm}, (x,))
+        return outputs
