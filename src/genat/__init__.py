@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from genat.generation import transform as transform
     from genat.objectives import maximin as maximin
     from genat.objectives import r1_penalty as r1_penalty
+    from genat.recipe import Classification as Classification
     from genat.recipe import adam as adam
     from genat.recipe import sgd as sgd
     from genat.runs import Run as Run
@@ -46,7 +47,7 @@ _HOMES = {
     "detection": ("Calibration", "calibrate", "ood_score"),
     "generation": ("compose", "denoise", "edit", "inpaint", "interpolate", "sample", "transform"),
     "objectives": ("maximin", "r1_penalty"),
-    "recipe": ("adam", "sgd"),
+    "recipe": ("Classification", "adam", "sgd"),
     "runs": ("Run", "load"),
     "training": ("DivergenceError", "Health", "fit"),
 }

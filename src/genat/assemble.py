@@ -150,15 +150,29 @@ def augmentation(config: AugmentConfig) -> sources.Augment | None:
     return sources.Augment(**config.model_dump())
 
 
-def detector(config: Config, shape: tuple[int, ...]) -> nn.Module:
+def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.Module:
     """Return the configured network for samples of this shape, its first weights a function of the seed.
 
+    Args:
+        config: the configuration.
+        shape: of one sample.
+        classes: of the target; with `classify` the network has a logit for each, and initial weights are those of the
+            classifier.
+
     Raises:
-        ValueError: where there is no such network, its options are wrong, or its initial weights do not fit.
+        ValueError: where there is no such network, its options are wrong, its initial weights do not fit, or there are
+            no classes to learn.
     """
-    network = networks.build(config.network, shape, config.network_options, seed=config.seed)
+    options = config.network_options
+    if config.classify is None:
+        network = weighted = networks.build(config.network, shape, options, seed=config.seed)
+    elif classes == 0:
+        raise ValueError("classify: expected data with labels, got none")
+    else:
+        network = networks.build_joint(config.network, shape, options, classes=classes, seed=config.seed)
+        weighted = network.classifier
     if config.init is not None:
-        networks.init(network, config.init)
+        networks.init(weighted, config.init)
     return network
 
 

@@ -5,11 +5,10 @@
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,14 +20,29 @@ from genat.balls import L2Ball
 from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Prediction
+from genat.generation import one_of
+from genat.networks import Joint
 from genat.sources import Images, Source
 from genat.training import Fitted, Incident, Step, fit
 from genat.training.devices import one_device
-from genat.training.trainer import incidents_of
+from genat.training.recording import INCIDENTS, METRICS, Recorder, incidents, metrics, repeated, summary_writer
 
-CONFIG, METRICS, CHECKPOINTS, CALIBRATION = "config.yaml", "metrics.jsonl", "checkpoints", "calibration.json"
-INCIDENTS, HELD_OUT = "incidents.jsonl", "held_out.safetensors"
-_SHOWN = 64
+__all__ = [
+    "CALIBRATION",
+    "CHECKPOINTS",
+    "CONFIG",
+    "HELD_OUT",
+    "INCIDENTS",
+    "METRICS",
+    "Run",
+    "incidents",
+    "load",
+    "metrics",
+    "train",
+]
+
+CONFIG, CHECKPOINTS, CALIBRATION, HELD_OUT = "config.yaml", "checkpoints", "calibration.json", "held_out.safetensors"
+_SHOWN, _AT_ONCE = 64, 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Run:
         shape: of one sample, `(C, H, W)`.
         iteration: training steps behind these weights.
         calibration: on held-out target images; None where the training has not ended.
+        classes: names of the classes that a joint run tells apart; none for a run of a detector alone.
     """
 
     folder: Path
@@ -50,6 +65,7 @@ class Run:
     shape: tuple[int, ...]
     iteration: int
     calibration: Calibration | None
+    classes: tuple[str, ...] = ()
 
     @property
     def threshold(self) -> float:
@@ -66,12 +82,45 @@ class Run:
         Raises:
             ValueError: where the images have another shape or range, or the training has not ended.
         """
-        if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(f"expected images (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}")
-        if len(images) and not (images.min() >= 0 and images.max() <= 1):
-            raise ValueError(f"expected images in [0, 1], got {images.min().item():.6g} to {images.max().item():.6g}")
-        device = next(self.detector.parameters()).device
-        return self._calibrated().predict(detection.logits(self.detector, images.to(device)))
+        return self._calibrated().predict(detection.logits(self.detector, self._checked(images)))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the classes' logits of images `(N, C, H, W)` in [0, 1].
+
+        Returns:
+            `(N, K)` float64, a column for each of `classes`: the softmax of a row is the probability of each class,
+            for an image of the target.
+
+        Raises:
+            ValueError: where the run is of a detector alone, or the images have another shape or range.
+        """
+        joint, images = self._joint(), self._checked(images)
+        with torch.no_grad():
+            return torch.cat([joint.classify(batch).double() for batch in torch.split(images, _AT_ONCE)])
+
+    def of_class(self, kind: str | int) -> nn.Module:
+        """Return the detector of one class, to generate with: its logit is the joint network's for that class.
+
+        Args:
+            kind: one of `classes`, or its index.
+
+        Raises:
+            ValueError: where the run is of a detector alone, or has no such class.
+        """
+        return one_of(self._joint(), self.class_index(kind))
+
+    def class_index(self, kind: str | int) -> int:
+        """Return the index of one of `classes`, named or already an index.
+
+        Raises:
+            ValueError: where the run is of a detector alone, or has no such class.
+        """
+        self._joint()
+        if isinstance(kind, str) and kind in self.classes:
+            return self.classes.index(kind)
+        if isinstance(kind, int) and 0 <= kind < len(self.classes):
+            return kind
+        raise ValueError(f"expected a class of {', '.join(self.classes)} or its index, got {kind!r}")
 
     def held_out(self) -> Images:
         """Return up to 64 target images that were held out of training, to show beside what was made.
@@ -85,6 +134,19 @@ class Run:
             return Images(load_file(path)["images"], name="held out")
         except (OSError, SafetensorError, KeyError) as error:
             raise ValueError(f"{path}: expected held-out images, got a file that cannot be read: {error}") from None
+
+    def _joint(self) -> Joint:
+        if not isinstance(self.detector, Joint):
+            raise ValueError(f"{self.folder}: expected a run trained with classify, got one of a detector alone")
+        return self.detector
+
+    def _checked(self, images: Tensor) -> Tensor:
+        """Refuse images of another shape or range, and return them on the detector's device."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"expected images (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}")
+        if len(images) and not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(f"expected images in [0, 1], got {images.min().item():.6g} to {images.max().item():.6g}")
+        return images.to(next(self.detector.parameters()).device)
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
@@ -117,8 +179,8 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
     folder = Path(folder)
     settings = _read_config(folder)
     checkpoint = checkpoints.latest(folder / CHECKPOINTS)
-    shape = _shape(folder, checkpoint)
-    detector = assemble.detector(settings.model_copy(update={"init": None}), shape)
+    shape, classes = _shape(folder, checkpoint), tuple(checkpoint.state.get("classes", ()))
+    detector = assemble.detector(settings.model_copy(update={"init": None}), shape, classes=len(classes))
     weights = checkpoint.part("ema") or checkpoint.part("model")
     try:
         detector.load_state_dict(weights)
@@ -126,7 +188,8 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
     detector = detector.to(device).eval().requires_grad_(False)
-    return Run(folder, settings, detector, shape, checkpoint.iteration, _read_calibration(folder, checkpoint))
+    calibration = _read_calibration(folder, checkpoint)
+    return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
 
 
 def train(
@@ -164,8 +227,9 @@ def train(
     outside = assemble.outside(settings, data.train.shape, data)
     target = data.train.with_augmentation(assemble.augmentation(settings.augment))
     if settings.tensorboard:
-        _summary_writer()
-    detector = assemble.detector(settings, data.train.shape).to(assemble.device(settings))
+        summary_writer()
+    detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
+    detector = detector.to(assemble.device(settings))
     for note in data.train.notes:
         say(note)
     say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
@@ -174,7 +238,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints.write_text(folder / CONFIG, config.dump(settings))
     with ExitStack() as stack:
-        record = stack.enter_context(_Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say))
+        record = stack.enter_context(Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say))
         fitted = _fit(
             settings,
             folder=folder,
@@ -185,41 +249,10 @@ def train(
             callback=_both(record.step, callback),
             alarm=record.incident,
         )
-    for line in _often(fitted.incidents, folder / INCIDENTS):
+    for line in repeated(fitted.incidents, folder):
         say(line)
     _calibrate(folder, settings, fitted, data.validation)
     return load(folder), fitted
-
-
-def metrics(folder: str | Path) -> list[dict[str, float]]:
-    """Return the records of a run's training, one a step.
-
-    Raises:
-        FileNotFoundError: where there are none.
-        ValueError: where a line is not JSON.
-    """
-    return _lines(Path(folder) / METRICS)
-
-
-def incidents(folder: str | Path) -> list[Incident]:
-    """Return what the watch over a run's training saw, in order; nothing where the run is older than the watch.
-
-    Raises:
-        ValueError: where a line is no incident.
-    """
-    path = Path(folder) / INCIDENTS
-    try:
-        return [Incident(**line) for line in _lines(path)] if path.exists() else []
-    except TypeError as error:
-        raise ValueError(f"{path}: expected an incident a line, got another: {error}") from None
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # a line that is being written, or torn, is left
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
 
 
 def _fit(
@@ -248,6 +281,7 @@ def _fit(
         descent_steps=settings.descent.steps,
         descent_ball=L2Ball(settings.descent.radius),
         r1=settings.r1,
+        classify=None if settings.classify is None else settings.classify.build(),
         optimizer=assemble.optimizer(settings),
         ema=settings.ema,
         clip_norm=settings.clip_norm,
@@ -270,76 +304,6 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) 
             second(step)
 
     return call
-
-
-class _Recorder:
-    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked, and what was seen beside them.
-
-    What a checkpoint holds is what is on disk: steps after it, which come again, are taken out.
-    """
-
-    def __init__(
-        self, folder: Path, checkpoint: Checkpoint | None, *, tensorboard: bool, say: Callable[[str], None]
-    ) -> None:
-        self.folder, self.tensorboard, self.say = folder, tensorboard, say
-        self.said: set[str] = set()
-        seen = incidents_of(checkpoint) if checkpoint is not None else ()
-        checkpoints.write_text(folder / INCIDENTS, "".join(_line(incident) for incident in seen))
-        self._open(after=0 if checkpoint is None else checkpoint.iteration)
-
-    def __enter__(self) -> "_Recorder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        if self.writer is not None:
-            self.writer.close()
-
-    def step(self, step: Step) -> None:
-        values = {name: value for name, value in asdict(step).items() if name != "members"}  # a run is of one detector
-        self.file.write(json.dumps(values) + "\n")
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(f"training/{name}", value, step.iteration)
-
-    def incident(self, incident: Incident) -> None:
-        with (self.folder / INCIDENTS).open("a", encoding="utf-8") as file:
-            file.write(_line(incident))
-        if incident.back_to is not None:
-            self.__exit__()
-            self._open(after=incident.back_to)
-        new = incident.kind not in self.said and incident.action == "continue"  # a stop is told by the error
-        if new or incident.action == "back-off":
-            self.said.add(incident.kind)
-            self.say(str(incident))
-
-    def _open(self, *, after: int) -> None:
-        path = self.folder / METRICS
-        kept = [line for line in metrics(self.folder) if line["iteration"] <= after] if after and path.exists() else []
-        checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = path.open("a", encoding="utf-8", buffering=1)
-        events = str(self.folder / "events")
-        self.writer = _summary_writer()(events, purge_step=after + 1) if self.tensorboard else None
-
-
-def _line(incident: Incident) -> str:
-    return json.dumps(asdict(incident)) + "\n"
-
-
-def _often(seen: Sequence[Incident], path: Path) -> Iterator[str]:
-    """Return a line for each kind of incident that there was more than one of."""
-    for kind in dict.fromkeys(incident.kind for incident in seen):
-        of_kind = [incident for incident in seen if incident.kind == kind]
-        if len(of_kind) > 1:
-            yield f"{kind}: {len(of_kind)} times, all in {path}; the last: {of_kind[-1]}"
-
-
-def _summary_writer() -> Any:  # noqa: ANN401 - an optional library's type
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("tensorboard: expected the extra, got none installed: pip install 'genat[log]'") from None
-    return SummaryWriter
 
 
 def _calibrate(folder: Path, settings: Config, fitted: Fitted, held_out: Images) -> None:

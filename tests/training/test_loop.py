@@ -222,7 +222,9 @@ def test_the_callback_gets_every_step() -> None:
         assert 0 < step.path <= 1 + 1e-6
         assert step.seconds >= 0
         assert step.members == ()
-        assert all(isinstance(value, float | int) for value in astuple(step)[:-1])
+        *values, members, entropy, clean, adversarial = astuple(step)
+        assert all(isinstance(value, float | int) for value in values)
+        assert (members, entropy, clean, adversarial) == ((), None, None, None)
 
 
 def test_no_steps_are_a_plain_classifier_with_a_path_of_nothing() -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
 from genat.ascent import frozen
+from genat.networks import Joint
 
 _LARGE = 16  # sides from here up are halved twice
 
@@ -138,7 +139,7 @@ def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (found == labels).double().mean().item()
 
 
-def energy_detector(classifier: nn.Module) -> nn.Module:
+def energy_detector(classifier: nn.Module) -> Joint:
     r"""Return a classifier's negated energy as a detector, :math:`f(x) = \log \sum_k \exp h_k(x)`.
 
     Args:
@@ -154,17 +155,7 @@ def energy_detector(classifier: nn.Module) -> nn.Module:
         >>> energy_detector(nn.Flatten())(torch.tensor([[[0.0, 0.0]], [[9.0, 0.0]]]))
         tensor([0.6931, 9.0001])
     """
-    return _Energy(classifier)
-
-
-class _Energy(nn.Module):
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        energy: Tensor = self.classifier(images).logsumexp(dim=1)
-        return energy
+    return Joint(classifier)
 
 
 def _check(images: Tensor, labels: Tensor) -> None:

@@ -1,8 +1,9 @@
 """Commands that make images of a run's target: from seeds, and from images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,13 @@ from genat.cli.arguments import (
 )
 from genat.cli.printing import print_files
 
+if TYPE_CHECKING:
+    from genat.runs import Run
+
+OfClass = Annotated[
+    str | None, typer.Option("--class", metavar="CLASS", help="Of a run trained with classify: a class, or its index.")
+]
+
 
 def sample(
     run: RunFolder,
@@ -27,6 +35,7 @@ def sample(
     seeds: Annotated[
         str, typer.Option(help="Such as 7, 0-63 or 1,5,9-12: a sample depends on its seed alone.")
     ] = "0-63",
+    of_class: OfClass = None,
     steps: Steps = None,
     step_size: StepSize = None,
     strength: Strength = 1.0,
@@ -34,15 +43,15 @@ def sample(
     shrink: Shrink = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Generate images: a PNG a seed, a grid and the trajectories, into the run's samples/."""
-    from genat import report, runs
+    """Generate images: a PNG a seed, a grid and the trajectories, into the run's samples/ or its class's there."""
+    from genat import report
 
     wanted = parse_seeds(seeds)
-    loaded = runs.load(run)
+    loaded, index = _load(run, of_class)
     how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
     made = report.make_samples(loaded, wanted, how=how)
     ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], how=how, trajectory=True)
-    grid = report.save_samples(loaded, made, ways, wanted)
+    grid = report.save_samples(loaded, made, ways, wanted, of_class=index)
     if as_json:
         typer.echo(json.dumps({"grid": str(grid), "seeds": wanted, "passes_per_sample": made.passes}))
         return
@@ -55,6 +64,7 @@ def transform(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any size and mode.")],
     *,
     output: Annotated[Path | None, typer.Option(help="Folder for the results; RUN/transformed by default.")] = None,
+    of_class: OfClass = None,
     steps: Steps = None,
     step_size: StepSize = None,
     strength: Strength = 1.0,
@@ -63,11 +73,22 @@ def transform(
     as_json: Json = False,
 ) -> None:
     """Turn any images into the target distribution; writes each result, before and after, and the way."""
-    from genat import report, runs
+    from genat import report
 
-    loaded = runs.load(run)
+    loaded, _ = _load(run, of_class)
     how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
     names = [f"{i:03d}-{path.stem}" for i, path in enumerate(images)]
     made = report.transformed(loaded, read_images(images, loaded), names, how=how)
     written = report.save(made, output or run / report.TRANSFORMED, command=command_line())
     print_files(written, as_json=as_json)
+
+
+def _load(folder: Path, of_class: str | None) -> tuple["Run", int | None]:
+    """Return a run that makes images of a class, and the class's index; of all its target where none is asked for."""
+    from genat import runs
+
+    run = runs.load(folder)
+    if of_class is None:
+        return run, None
+    index = run.class_index(int(of_class) if of_class.isdecimal() and of_class not in run.classes else of_class)
+    return replace(run, detector=run.of_class(index)), index

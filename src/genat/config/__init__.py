@@ -4,6 +4,7 @@ from genat.config.reading import dump, load, presets
 from genat.config.schema import (
     AugmentConfig,
     BallConfig,
+    ClassifyConfig,
     Config,
     DataConfig,
     DescentConfig,
@@ -18,6 +19,7 @@ from genat.config.schema import (
 __all__ = [
     "AugmentConfig",
     "BallConfig",
+    "ClassifyConfig",
     "Config",
     "DataConfig",
     "DescentConfig",

@@ -4,12 +4,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from genat.config.schema import TAGS, Config, OutsideConfig
+from genat.config.schema import TAGS, Config
 
 
 def presets() -> dict[str, Config]:
@@ -17,7 +17,7 @@ def presets() -> dict[str, Config]:
 
     Example:
         >>> print(*list(presets())[5:])
-        digits emoji-faces fashion-mnist images lfw-faces
+        dat-cifar10 digits emoji-faces fashion-mnist images lfw-faces
     """
     folder = resources.files("genat") / "presets"
     files = sorted(folder.iterdir(), key=lambda file: _stem(file.name))
@@ -147,7 +147,8 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
     for part in location[:-1]:
         if isinstance(part, str):
             kind = section.model_fields[part].annotation
-            section = OutsideConfig if part == "outside" else kind if isinstance(kind, type) else section
+            choices = (kind, *get_args(kind))  # a section, a tuple of sections, a section or none
+            section = next(one for one in choices if isinstance(one, type) and issubclass(one, BaseModel))
     known = list(section.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     prefix = "".join(f"{part}." for part in location[:-1])

@@ -19,6 +19,7 @@ from pydantic import (
 
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
+from genat.recipe import Classification
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
@@ -101,6 +102,26 @@ class DescentConfig(Section):
 
     steps: Annotated[int, Field(ge=0)] = 0
     radius: NonNegativeFloat | None = None
+
+
+class ClassifyConfig(Section):
+    """How a network of a logit a class learns the target's classes, under attack; see `genat.Classification`."""
+
+    ball: BallConfig = BallConfig(radius=0.5)
+    steps: Annotated[int, Field(ge=0)] = 10
+    step_size: PositiveFloat = 0.1
+    weight: NonNegativeFloat = 1.0
+    toward: Literal["class", "any"] = "class"
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "ClassifyConfig":
+        if self.ball.radius is None:
+            raise ValueError("expected ball.radius, got none")
+        return self
+
+    def build(self) -> Classification:
+        """Return the setting of `genat.fit`."""
+        return Classification(self.ball.build(), self.steps, self.step_size, self.weight, self.toward)
 
 
 class OptimizerConfig(Section):
@@ -263,6 +284,7 @@ class Config(Section):
     random_start: bool = False
     descent: DescentConfig = DescentConfig()
     r1: NonNegativeFloat = 0.01
+    classify: ClassifyConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     anneal: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema: Share | None = 0.999
@@ -282,6 +304,8 @@ class Config(Section):
             raise ValueError("expected at least one part in outside, got none")
         if self.random_start and self.ball.radius is None:
             raise ValueError("expected ball.radius with random_start=true, got none")
+        if self.classify is not None and self.data.label is None:
+            raise ValueError("expected data.label with classify, got none")
         if any(part.kind == "other-classes" for part in self.outside) and self.data.classes is None:
             raise ValueError("expected data.classes with outside kind other-classes, got none")
         return self

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from genat.ascent import Detector
-from genat.networks import Select, Together
+from genat.networks import Joint, Select, Together
 
 
 def compose(detectors: Sequence[Detector], *, weights: Sequence[float] | None = None) -> nn.Module:
@@ -55,7 +55,7 @@ def one_of(detector: nn.Module, index: int) -> nn.Module:
     """Return one class's detector of several: a member of networks together, or one logit of a network of K.
 
     Args:
-        detector: a `networks.Together`, or a module `(N, *) -> (N, K)`, which is not copied.
+        detector: a `networks.Together`; or a `networks.Joint` or a module `(N, *) -> (N, K)`, which are not copied.
         index: which, counted from 0.
 
     Returns:
@@ -66,14 +66,14 @@ def one_of(detector: nn.Module, index: int) -> nn.Module:
         ValueError: where the index is negative; and when it runs, where there is no such logit.
 
     Example:
-        >>> joint = nn.Linear(2, 10)
+        >>> network = nn.Linear(2, 10)
         >>> x = torch.zeros(4, 2)
-        >>> torch.equal(one_of(joint, 3)(x), joint(x)[:, 3])
+        >>> torch.equal(one_of(Joint(network), 3)(x), network(x)[:, 3])
         True
     """
     if isinstance(detector, Together):
         return detector.member(index)
-    return nn.Sequential(detector, Select(index))
+    return nn.Sequential(detector.classifier if isinstance(detector, Joint) else detector, Select(index))
 
 
 class _Sum(nn.Module):

@@ -5,8 +5,9 @@ first; pixels come in [0, 1] and are normalised inside.
 """
 
 from genat.networks.adapt import from_classifier
-from genat.networks.builders import BUILDERS, build
+from genat.networks.builders import BUILDERS, build, build_joint
 from genat.networks.convnets import convnet, small_convnet
+from genat.networks.joint import Joint
 from genat.networks.layers import Affine, Normalize, Residual, Select, Standardize, parameter_count
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector
@@ -19,12 +20,14 @@ from genat.networks.wide_resnets import plain_wide_resnet28, preact_resnet32, wi
 __all__ = [
     "BUILDERS",
     "Affine",
+    "Joint",
     "Normalize",
     "Residual",
     "Select",
     "Standardize",
     "Together",
     "build",
+    "build_joint",
     "check_detector",
     "convnet",
     "from_classifier",

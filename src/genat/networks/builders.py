@@ -12,6 +12,7 @@ from torch import nn
 
 from genat.networks.adapt import example_of, from_classifier
 from genat.networks.convnets import convnet, small_convnet
+from genat.networks.joint import Joint
 from genat.networks.layers import sample_shape
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector, outputs_of, untraced
@@ -69,12 +70,51 @@ def build(spec: str, shape: tuple[int, ...], options: Mapping[str, object] | Non
         ValueError: expected a network mlp, convnet, ..., star or "package.module:function", got mpl
     """
     sides = sample_shape(shape)
-    keywords = dict(options or {})
+    network = _made(spec, sides, dict(options or {}), seed)
+    return network if spec in BUILDERS else _as_detector(network, sides)
+
+
+def build_joint(
+    spec: str, shape: tuple[int, ...], options: Mapping[str, object] | None = None, *, classes: int, seed: int
+) -> Joint:
+    """Build the network a configuration asks for with a logit for each class, as a detector that classifies.
+
+    Args:
+        spec: as `build` takes it; one of `BUILDERS` is told to keep K logits, a function of your own returns a
+            classifier `(N, *) -> (N, K)`.
+        shape: of one sample.
+        options: as `build` takes them.
+        classes: K, at least 1.
+        seed: of the initial weights.
+
+    Returns:
+        A `Joint` on the CPU that has passed `check_detector`.
+
+    Raises:
+        ValueError: as `build`, and where what comes back does not give K logits.
+
+    Example:
+        >>> joint = build_joint("mlp", (2,), {"hidden": [8]}, classes=3, seed=0)
+        >>> x = torch.tensor([[0.5, 0.5]])
+        >>> joint(x).shape, joint.classify(x).shape
+        (torch.Size([1]), torch.Size([1, 3]))
+    """
+    sides = sample_shape(shape)
+    keep_all: dict[str, object] = {"outputs": classes, "logit": None} if spec in BUILDERS else {}
+    network = _made(spec, sides, keep_all | dict(options or {}), seed)
+    outputs = _outputs(network, sides)
+    if outputs != (2, classes):
+        raise ValueError(f"expected {classes} logits a sample from {spec}, one a class, got {outputs} for 2 samples")
+    joint = Joint(network)
+    check_detector(joint, example_of(sides))
+    return joint
+
+
+def _made(spec: str, shape: tuple[int, ...], options: dict[str, object], seed: int) -> nn.Module:
     if spec in BUILDERS:
-        return _call(BUILDERS[spec], spec, sides, keywords, seed)
+        return _call(BUILDERS[spec], spec, shape, options, seed)
     with _working_directory_importable():
-        network = _call(_function(spec), spec, sides, keywords, seed)
-    return _as_detector(network, sides)
+        return _call(_function(spec), spec, shape, options, seed)
 
 
 def _call(
@@ -122,8 +162,12 @@ def _working_directory_importable() -> Iterator[None]:
 
 
 def _as_detector(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    with untraced(network, torch.device("cpu")), torch.no_grad():
-        outputs = outputs_of(network, torch.zeros(2, *shape))
-    detector = from_classifier(network) if outputs.ndim == 2 else network
+    detector = from_classifier(network) if len(_outputs(network, shape)) == 2 else network
     check_detector(detector, example_of(shape))
     return detector
+
+
+def _outputs(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what a network makes of two samples."""
+    with untraced(network, torch.device("cpu")), torch.no_grad():
+        return tuple(outputs_of(network, torch.zeros(2, *shape)).shape)

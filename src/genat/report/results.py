@@ -67,7 +67,7 @@ def make_samples(run: Run, seeds: Sequence[int], *, how: Climbing | None = None,
     return sample(run.detector, assemble.outside(run.config, run.shape), seeds=seeds, **way)
 
 
-def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int]) -> Path:
+def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int], *, of_class: int | None = None) -> Path:
     """Write a run's samples into its folder: one PNG a seed, a grid, and the trajectories of the first few.
 
     Args:
@@ -75,12 +75,13 @@ def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int]) -
         made: the samples.
         ways: the first few again, with their trajectories: those of all would not fit into memory.
         seeds: of the samples.
+        of_class: the class's index that they were made of, for a folder of its own; None is the whole target.
 
     Returns:
         The grid's path.
     """
-    folder = run.folder / SAMPLES
-    folder.mkdir(exist_ok=True)
+    folder = run.folder / SAMPLES if of_class is None else run.folder / SAMPLES / f"class-{of_class}"
+    folder.mkdir(parents=True, exist_ok=True)
     for seed, image in zip(seeds, made.images, strict=True):
         (folder / f"seed-{seed:05d}.png").write_bytes(plots.single(image))
     grid = folder / "grid.png"

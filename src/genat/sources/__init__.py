@@ -6,7 +6,7 @@ from genat.sources.derived import Blurred, Inverted, Mixture, ShuffledPatches
 from genat.sources.emoji import emoji
 from genat.sources.faces import lfw_faces
 from genat.sources.files import image_folder, load_image
-from genat.sources.images import Images
+from genat.sources.images import Images, LabelledSource
 from genat.sources.outside import Box, ClassGaussians, DeadLeaves, Noise
 from genat.sources.photographs import Photographs
 from genat.sources.source import Samples, Source, as_source, describe
@@ -23,6 +23,7 @@ __all__ = [
     "DeadLeaves",
     "Images",
     "Inverted",
+    "LabelledSource",
     "Mixture",
     "Noise",
     "Photographs",

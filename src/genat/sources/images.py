@@ -3,13 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from genat.sources.augment import Augmentation
-from genat.sources.source import check_draw, check_unit_range
+from genat.sources.source import Source, check_draw, check_unit_range
+
+
+@runtime_checkable
+class LabelledSource(Source, Protocol):
+    """A source whose samples have classes; labelled `Images` is one."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names; none where the samples are unlabelled after all."""
+        ...
+
+    def draw_labelled(self, n: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the n samples that `draw` returns of the same generator, and their labels.
+
+        Args:
+            n: how many, 0 or more.
+            generator: a CPU generator.
+
+        Returns:
+            `(n, *shape)` and `(n,)` int64 indices into `classes`.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,19 +144,48 @@ class Images:
         Raises:
             ValueError: where n is negative, the generator is not the CPU's, or the augmentation changes the shape.
         """
+        return self._drawn(n, generator)[0]
+
+    def draw_labelled(self, n: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the n images that `draw` returns of the same generator, and their labels.
+
+        Args:
+            n: how many, 0 or more.
+            generator: as for `draw`.
+
+        Returns:
+            `(n, C, H, W)` float32 in [0, 1] and `(n,)` int64 indices into `classes`, on the pixels' device.
+
+        Raises:
+            ValueError: where the set is unlabelled, or as `draw`.
+
+        Example:
+            >>> pixels, labels = torch.tensor([0, 51], dtype=torch.uint8).view(2, 1, 1, 1), torch.tensor([1, 0])
+            >>> pets = Images(pixels, labels=labels, classes=("cat", "dog"))
+            >>> images, labels = pets.draw_labelled(3, generator=torch.Generator().manual_seed(0))
+            >>> images.flatten(), labels
+            (tensor([0.0000, 0.2000, 0.2000]), tensor([1, 0, 0]))
+        """
+        if self.labels is None:
+            raise ValueError(f"expected labelled images to draw labels of, got {self.name!r} without labels")
+        images, indices = self._drawn(n, generator)
+        return images, self.labels[indices]
+
+    def _drawn(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         check_draw(n, generator)
         if self.class_balanced:
             indices = self._balanced_indices(n, generator)
         else:
             indices = torch.randint(len(self), (n,), generator=generator)
-        images = _as_float(self.pixels[indices.to(self.pixels.device)])
+        indices = indices.to(self.pixels.device)
+        images = _as_float(self.pixels[indices])
         if self.augmentation is None:
-            return images
+            return images, indices
         augmented = self.augmentation(images, generator=generator)
         if augmented.shape != images.shape:
             shapes = f"{tuple(images.shape)} to {tuple(augmented.shape)}"
             raise ValueError(f"expected an augmentation that keeps the shape, got one from {shapes}")
-        return augmented
+        return augmented, indices
 
     def tensor(self) -> Tensor:
         """Return all images in their order and as they are, `(N, C, H, W)` float32 in [0, 1]."""

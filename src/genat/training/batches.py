@@ -1,20 +1,42 @@
 """The samples of one training step: outside data that climbed, target data that may have descended."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from genat.ascent import climb
+from genat.ascent import Detector, climb, frozen
+from genat.networks import Joint
 from genat.recipe import Recipe, ends
-from genat.sources import Source
+from genat.sources import LabelledSource, Source
 from genat.training import members
+from genat.training.examples import attacked, label_logits
 from genat.training.seeding import step_generator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The samples of one step.
+
+    Attributes:
+        inside: `(M N, *)` target data, descended where asked.
+        outside: `(M N, *)` outside data after its climb.
+        path: `(M,)` each member's mean relative path.
+        examples: attacked target samples `(N, *)` and their labels `(N,)`, where there are classes to learn.
+        figures: `(M,)` each, by name, that are known before the loss is.
+    """
+
+    inside: Tensor
+    outside: Tensor
+    path: Tensor
+    examples: tuple[Tensor, Tensor] | tuple[()] = ()
+    figures: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,21 +50,22 @@ class Batches:
     seeds: tuple[int, ...]
     fabric: "Fabric"
 
-    def moved(self, iteration: int, *, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return target data, descended where asked, and climbed outside data, `(M N, *)`, and each member's path.
+    def moved(self, iteration: int, *, steps: int) -> Batch:
+        """Return a step's samples where the detector's gradients have taken them.
 
         Raises:
             NonFiniteError: where a climb reached points that are not finite.
         """
         recipe, generators = self.recipe, partial(self._generators, iteration)
-        inside = self._draw(self.target, generators("target"))
+        inside, climbed = self._target(generators("target"))
         outside = self._draw(self.outside, generators("outside"))
         rank = self.fabric.global_rank  # a process's own: the same offsets on each would not be independent
         sizes = self._sizes(recipe.step_size, generators(f"size {rank}"), outside)
         shrink = self._sizes(recipe.shrink, generators(f"shrink {rank}"), outside)
-        walk = partial(climb, self.detector, step_size=sizes, box=recipe.box, rule=recipe.rule)
-        with self.fabric.autocast():
+        walk = partial(climb, step_size=sizes, box=recipe.box, rule=recipe.rule)
+        with frozen(self.detector), self.fabric.autocast():  # here, since one logit of it is a mere function to a climb
             up = walk(
+                climbed,
                 outside,
                 steps=steps,
                 shrink=shrink,
@@ -52,14 +75,43 @@ class Batches:
             )
             down = inside
             if recipe.descent_steps:
-                down = walk(inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True).points
+                down = walk(
+                    self.detector, inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True
+                ).points
         way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
-        return down, up.points, members.shares(way, len(self.seeds)).mean(dim=1)
+        batch = Batch(down, up.points, members.shares(way, len(self.seeds)).mean(dim=1))
+        return batch if recipe.classify is None else self._with_examples(batch, generators("examples"))
+
+    def _target(self, generators: list[torch.Generator]) -> tuple[Tensor, Detector]:
+        """Return target data, and what the outside data beside it climbs: the detector, or each row's class."""
+        how = self.recipe.classify
+        if how is None or how.toward == "any":
+            return self._draw(self.target, generators), self.detector
+        assert isinstance(self.detector, Joint), "checked at the beginning"
+        images, labels = self._draw_labelled(generators)
+        return images, partial(label_logits, self.detector, labels)
+
+    def _with_examples(self, batch: Batch, generators: list[torch.Generator]) -> Batch:
+        how = self.recipe.classify
+        assert isinstance(self.detector, Joint), "checked at the beginning"
+        assert how is not None
+        images, labels = self._draw_labelled(generators)
+        with self.fabric.autocast():
+            moved, right = attacked(self.detector, images, labels, how=how, box=self.recipe.box)
+        return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
 
     def _draw(self, source: Source, generators: list[torch.Generator]) -> Tensor:
+        return self._share([source.draw(self.recipe.batch_size, generator=generator) for generator in generators])
+
+    def _draw_labelled(self, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.target, LabelledSource), "checked at the beginning"
+        drawn = [self.target.draw_labelled(self.recipe.batch_size, generator=generator) for generator in generators]
+        return self._share([images for images, _ in drawn]), self._share([labels for _, labels in drawn])
+
+    def _share(self, batches: Sequence[Tensor]) -> Tensor:
+        """Return this process's share of every member's batch, on its device."""
         share = self.recipe.batch_size // self.fabric.world_size
         begin = self.fabric.global_rank * share
-        batches = [source.draw(self.recipe.batch_size, generator=generator) for generator in generators]
         return self.fabric.to_device(torch.cat([batch[begin : begin + share] for batch in batches]))
 
     def _sizes(

@@ -11,7 +11,7 @@ from genat.ascent import UNIT_BOX, Box, Rule
 from genat.balls import Ball, L2Ball
 from genat.checkpoints import Checkpoint
 from genat.curriculum import Curriculum
-from genat.recipe import OptimizerFactory, Recipe, adam
+from genat.recipe import Classification, OptimizerFactory, Recipe, adam
 from genat.sources import Source, as_source
 from genat.training.devices import one_device
 from genat.training.health import Health
@@ -39,6 +39,7 @@ def fit(
     descent_steps: int = 0,
     descent_ball: Ball = L2Ball(),
     r1: float = 0.0,
+    classify: Classification | None = None,
     optimizer: OptimizerFactory = adam(),  # noqa: B008 - a pure maker
     ema: float | None = 0.999,
     clip_norm: float | None = None,
@@ -61,6 +62,14 @@ def fit(
 
     with the cross-entropies averaged over all 2B logits. With `L2Ball()` and a `Curriculum` this is unconstrained GAT
     (Yin, Li, Rohde, 2020); with a radius and a fixed number of steps it is the GAT of Yin, Kolouri, Rohde (2020).
+
+    With `classify` a `networks.Joint` learns the target's classes too, as in dual adversarial training (Yin et al.,
+    2025): f is the log-sum-exp of its K logits, and the loss gains
+
+    .. math:: -\frac{w}{B} \sum_{i=1}^{B} \log p(y_i \mid x_i + \delta_i)
+
+    over B more target samples, each moved within `classify.ball` to raise its own term. Loss, gate and watch read f,
+    whatever outside data climbs.
 
     All randomness of step i is drawn from (seed, i): the same seed gives the same weights, also after a resume.
     BatchNorm keeps its running statistics throughout.
@@ -86,6 +95,8 @@ def fit(
         descent_steps: steps by which target data descends before it is learned; 0 leaves it clean.
         descent_ball: where descent may go.
         r1: weight :math:`\lambda` of the gradient penalty on (descended) target data; 0 leaves it out.
+        classify: how a `networks.Joint` learns the classes of a labelled target, such as `sources.Images`; None leaves
+            them out.
         optimizer: a maker such as `adam(5e-4)` or `sgd(0.1)`.
         ema: decay of the running mean of the weights, warmed up as min(ema, (1 + i) / (10 + i)); None keeps none.
         clip_norm: largest L2 norm of the parameters' gradient, a member's; None does not clip.
@@ -105,12 +116,16 @@ def fit(
         The trained detector, its last weights and their digest.
 
     Raises:
-        ValueError: for arguments out of range, data of another shape, a detector that mixes samples.
+        ValueError: for arguments out of range, data of another shape, a detector that mixes samples; with `classify`
+            for a target without labels, or of another number of classes than the network has logits.
+        TypeError: with `classify` for a detector that is no `networks.Joint`, or a target that draws no labels.
         DivergenceError: where the watch sees what `health` stops at, by default a value that is not finite; names the
             step. The weights before it are saved. With several members such a value stops where none is left.
 
     References:
         Learning Energy-Based Models With Adversarial Training (Yin, Li, Rohde, 2022) https://arxiv.org/abs/2012.06568
+        Scalable Energy-Based Models via Adversarial Training: Unifying Discrimination and Generation
+        (Yin et al., 2025) https://arxiv.org/abs/2510.13872
 
     Example:
         >>> from genat import networks, sources
@@ -139,6 +154,7 @@ def fit(
         anneal=anneal,
         seed=seed if isinstance(seed, int) else tuple(seed),
         checkpoint_every=checkpoint_every,
+        classify=classify,
     )
     _check_folder(folder, resume=bool(resume))
     trainer = Trainer(

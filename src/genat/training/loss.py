@@ -1,8 +1,10 @@
 """What one training step minimises, member by member."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
+from genat.networks import Joint
 from genat.objectives import maximin, r1_terms
 from genat.training.members import count, shares
 
@@ -10,12 +12,28 @@ from genat.training.members import count, shares
 class Loss(nn.Module):
     """The step's loss as one module, so that a Fabric wrapper sees a plain forward and the R1 gradient stays inside."""
 
-    def __init__(self, detector: nn.Module, r1: float) -> None:
+    def __init__(self, detector: nn.Module, r1: float, *, cross_entropy: float = 0.0) -> None:
         super().__init__()
-        self.detector, self.r1 = detector, r1
+        self.detector, self.r1, self.cross_entropy = detector, r1, cross_entropy
 
-    def forward(self, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return each member's loss `(M,)` and its logits `(M, B)` of inside and outside data."""
+    def forward(
+        self, inside: Tensor, outside: Tensor, attacked: Tensor | None = None, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Return each member's loss `(M,)`, its logits `(M, B)` of inside and outside data, and figures `(M,)`.
+
+        There are figures where a joint network classifies attacked samples `(B, *)` of these labels `(B,)`.
+        """
+        losses, inside_logits, outside_logits = self._maximin(inside, outside)
+        if attacked is None or labels is None:
+            return losses, inside_logits, outside_logits, {}
+        assert isinstance(self.detector, Joint), "checked at the beginning"
+        logits = self.detector.classify(attacked)  # on its own, so that the detector's part is as it is without
+        entropy = F.cross_entropy(logits, labels)[None]
+        right = (logits.argmax(dim=1) == labels).float().mean()[None]
+        figures = {"cross_entropy": entropy, "adversarial_accuracy": right}
+        return losses + self.cross_entropy * entropy, inside_logits, outside_logits, figures
+
+    def _maximin(self, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         members = count(self.detector)
         if self.r1 == 0:
             both = torch.cat([shares(inside, members), shares(outside, members)], dim=1)

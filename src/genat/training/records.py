@@ -16,7 +16,7 @@ class Step:
 
     Attributes:
         iteration: this step's number, from 1.
-        loss: the maximin loss, R1 included.
+        loss: what was minimised: the maximin loss, R1 and the weighted cross-entropy included.
         auroc: adversarial AUROC of the training batch: target (descended, where descent is on) against climbed outside.
         steps: ascent steps taken.
         inside, outside: mean logits of target and of climbed outside data.
@@ -26,6 +26,10 @@ class Step:
         seconds: time this step took.
         members: for a detector of several members (`networks.Together`) a step for each, NaN for those that have
             diverged; the numbers above are then the means over the others. Empty for one detector.
+        cross_entropy: of attacked target samples, where a joint network learns its classes (`fit(classify=)`), else
+            None.
+        clean_accuracy, adversarial_accuracy: share of these samples that were classified rightly, before and after
+            the attack, likewise.
     """
 
     iteration: int
@@ -38,6 +42,9 @@ class Step:
     gradient: float
     seconds: float
     members: "tuple[Step, ...]" = ()
+    cross_entropy: float | None = None
+    clean_accuracy: float | None = None
+    adversarial_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

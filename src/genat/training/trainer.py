@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,10 @@ from genat.curriculum import Curriculum, Stage
 from genat.networks import Together, check_detector
 from genat.ranking import auroc_tensor
 from genat.recipe import OptimizerFactory, Recipe, annealed
-from genat.sources import Source
+from genat.sources import LabelledSource, Source
 from genat.training import health, members
-from genat.training.batches import Batches
+from genat.training.batches import Batch, Batches
+from genat.training.examples import check_classes
 from genat.training.health import Health, Watch
 from genat.training.loss import Loss
 from genat.training.records import DivergenceError, Fitted, Incident, Step
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 GOOD = "good"  # the last good state's folder, beside the checkpoints
-_VALUES = ("loss", "auroc", "inside", "outside", "path", "gradient")
 
 
 class _NotFiniteError(FloatingPointError):
@@ -63,6 +63,8 @@ class Trainer:
         self.fabric.to_device(self.detector)
         probe = self.fabric.to_device(self.outside.draw(4, generator=step_generator(self.seeds[0], 0, "probe")))
         check_detector(self.detector.member(0) if isinstance(self.detector, Together) else self.detector, probe)
+        if recipe.classify is not None:
+            check_classes(self.detector, self.target, probe)
         # refuses what the first step would, before a file is written
         climb(torch.zeros_like, probe, steps=0, step_size=1.0, ball=recipe.ball, box=recipe.box, rule=recipe.rule)
         self.batches = Batches(self.detector, self.target, self.outside, recipe, self.seeds, self.fabric)
@@ -70,7 +72,9 @@ class Trainer:
         self.watch = health.begin(self.members)
         self.optimizer = self.make_optimizer(p for p in self.detector.parameters() if p.requires_grad)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.loss, self.fabric_optimizer = self.fabric.setup(Loss(self.detector, recipe.r1), self.optimizer)
+        weight = 0.0 if recipe.classify is None else recipe.classify.weight
+        loss = Loss(self.detector, recipe.r1, cross_entropy=weight)
+        self.loss, self.fabric_optimizer = self.fabric.setup(loss, self.optimizer)
         self.average = None if recipe.ema is None else copy.deepcopy(self.detector).requires_grad_(False).eval()
 
     def _check(self) -> None:
@@ -172,19 +176,27 @@ class Trainer:
         factor *= self.health.rate_factor**self.watch.back_offs
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        inside, outside, path = self._batch(steps)
+        batch = self._batch(steps)
         _train_mode(self.detector)
         layers = step_generator(self.seeds[0], self.iteration, f"layers {self.fabric.global_rank}")
         with seeded_layers(layers.initial_seed(), self.fabric.device):
-            losses, inside_logits, outside_logits = self.loss(inside, outside)
+            losses, inside_logits, outside_logits, figures = self.loss(batch.inside, batch.outside, *batch.examples)
         self.fabric_optimizer.zero_grad()
         self.fabric.backward(losses.sum())
         gradients = members.gradient_norms(self.detector)
         inside_logits, outside_logits = self._gather(inside_logits), self._gather(outside_logits)
         areas = torch.stack([auroc_tensor(*pair) for pair in zip(inside_logits, outside_logits, strict=True)])
-        losses, path = self._gather(losses).mean(dim=1), self._gather(path).mean(dim=1)
-        values = [losses, areas, inside_logits.mean(dim=1), outside_logits.mean(dim=1), path, gradients]
-        table = torch.stack([value.double() for value in values]).T.tolist()  # the step's one wait for the device
+        values = {
+            "loss": self._gather(losses).mean(dim=1),
+            "auroc": areas,
+            "inside": inside_logits.mean(dim=1),
+            "outside": outside_logits.mean(dim=1),
+            "path": self._gather(batch.path).mean(dim=1),
+            "gradient": gradients,
+        }
+        values |= {name: self._gather(value).mean(dim=1) for name, value in (batch.figures | figures).items()}
+        rows = torch.stack([value.double() for value in values.values()]).T.tolist()  # the one wait for the device
+        table = [dict(zip(values, row, strict=True)) for row in rows]
         self._refuse_non_finite(table)
         members.silence_gradients(list(self.diverged), self.detector)
         if recipe.clip_norm is not None:
@@ -195,7 +207,7 @@ class Trainer:
         step = self._record(table, steps=steps, seconds=time.perf_counter() - began)
         return step, self.progress.observe(auroc=step.auroc)
 
-    def _batch(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _batch(self, steps: int) -> Batch:
         while True:
             try:
                 return self.batches.moved(self.iteration, steps=steps)
@@ -204,16 +216,15 @@ class Trainer:
                 lost = members.shares(error.samples, self.members).any(dim=1)
                 self._refuse(lost.nonzero().flatten().tolist(), str(error))
 
-    def _record(self, table: list[list[float]], *, steps: int, seconds: float) -> Step:
-        def step(row: Sequence[float]) -> Step:
-            loss, auroc, inside, outside, path, gradient = row
-            return Step(self.iteration, loss, auroc, steps, inside, outside, path, gradient, seconds)
+    def _record(self, table: list[dict[str, float]], *, steps: int, seconds: float) -> Step:
+        def step(row: Mapping[str, float]) -> Step:
+            return Step(self.iteration, steps=steps, seconds=seconds, members=(), **row)
 
         living = [row for member, row in enumerate(table) if member not in self.diverged]
-        mean = step([sum(column) / len(living) for column in zip(*living, strict=True)])
+        mean = step({name: sum(row[name] for row in living) / len(living) for name in living[0]})
         if not isinstance(self.detector, Together):
             return mean
-        lost = [math.nan] * len(_VALUES)
+        lost = dict.fromkeys(table[0], math.nan)
         each = tuple(step(lost if member in self.diverged else row) for member, row in enumerate(table))
         return replace(mean, members=each)
 
@@ -224,10 +235,10 @@ class Trainer:
             return values
         return torch.as_tensor(self.fabric.all_gather(values)).movedim(0, 1).flatten(1)
 
-    def _refuse_non_finite(self, table: list[list[float]]) -> None:
+    def _refuse_non_finite(self, table: list[dict[str, float]]) -> None:
         lost = {}
         for member, row in enumerate(table):
-            bad = [f"{name}={value}" for name, value in zip(_VALUES, row, strict=True) if not math.isfinite(value)]
+            bad = [f"{name}={value}" for name, value in row.items() if not math.isfinite(value)]
             if bad and member not in self.diverged:
                 lost[member] = f"expected finite values, got {', '.join(bad)}"
         self._refuse(list(lost), "; ".join(dict.fromkeys(lost.values())))
@@ -269,7 +280,7 @@ class Trainer:
             return
         moments, settings = checkpoints.flatten_optimizer(self.optimizer.state_dict())
         tensors = self._weights() | {f"optimizer.{name}": value for name, value in moments.items()}
-        state = {
+        state: dict[str, object] = {
             "shape": list(self.target.shape),
             "seed": self.seeds if isinstance(self.detector, Together) else self.seeds[0],
             "diverged": list(self.diverged.items()),
@@ -277,6 +288,8 @@ class Trainer:
             "optimizer": settings,
             "watch": health.state(self.watch),
         }
+        if self.recipe.classify is not None and isinstance(self.target, LabelledSource):
+            state["classes"] = list(self.target.classes)
         checkpoint = checkpoints.Checkpoint(self.iteration, tensors, state)
         checkpoints.save(self._folder(*parts), checkpoint, keep=1 if parts else 2)
 

@@ -1,0 +1,129 @@
+"""What a training leaves in a run folder step by step, and how it is read back."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genat import checkpoints
+from genat.checkpoints import Checkpoint
+from genat.training.records import Incident, Step
+from genat.training.trainer import incidents_of
+
+METRICS, INCIDENTS = "metrics.jsonl", "incidents.jsonl"
+
+
+def metrics(folder: str | Path) -> list[dict[str, float]]:
+    """Return the records of a run's training, one a step.
+
+    Raises:
+        FileNotFoundError: where there are none.
+        ValueError: where a line is not JSON.
+    """
+    return _lines(Path(folder) / METRICS)
+
+
+def incidents(folder: str | Path) -> list[Incident]:
+    """Return what the watch over a run's training saw, in order; nothing where the run is older than the watch.
+
+    Raises:
+        ValueError: where a line is no incident.
+    """
+    path = Path(folder) / INCIDENTS
+    try:
+        return [Incident(**line) for line in _lines(path)] if path.exists() else []
+    except TypeError as error:
+        raise ValueError(f"{path}: expected an incident a line, got another: {error}") from None
+
+
+class Recorder:
+    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked, and what was seen beside them.
+
+    What a checkpoint holds is what is on disk: steps after it, which come again, are taken out.
+
+    Args:
+        folder: the run's.
+        checkpoint: that the training goes on from; None is from the beginning.
+        tensorboard: whether to write events.
+        say: called with a line at what was seen for the first time, and at every return.
+    """
+
+    def __init__(
+        self, folder: Path, checkpoint: Checkpoint | None, *, tensorboard: bool, say: Callable[[str], None]
+    ) -> None:
+        self.folder, self.tensorboard, self.say = folder, tensorboard, say
+        self.said: set[str] = set()
+        seen = incidents_of(checkpoint) if checkpoint is not None else ()
+        checkpoints.write_text(folder / INCIDENTS, "".join(_line(incident) for incident in seen))
+        self._open(after=0 if checkpoint is None else checkpoint.iteration)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def step(self, step: Step) -> None:
+        """Write a step."""
+        values = {name: value for name, value in asdict(step).items() if value is not None}
+        del values["members"]  # a run is of one detector
+        self.file.write(json.dumps(values) + "\n")
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(f"training/{name}", value, step.iteration)
+
+    def incident(self, incident: Incident) -> None:
+        """Write what was seen, and take back the steps that a return gives up."""
+        with (self.folder / INCIDENTS).open("a", encoding="utf-8") as file:
+            file.write(_line(incident))
+        if incident.back_to is not None:
+            self.__exit__()
+            self._open(after=incident.back_to)
+        new = incident.kind not in self.said and incident.action == "continue"  # a stop is told by the error
+        if new or incident.action == "back-off":
+            self.said.add(incident.kind)
+            self.say(str(incident))
+
+    def _open(self, *, after: int) -> None:
+        path = self.folder / METRICS
+        kept = [line for line in metrics(self.folder) if line["iteration"] <= after] if after and path.exists() else []
+        checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        events = str(self.folder / "events")
+        self.writer = summary_writer()(events, purge_step=after + 1) if self.tensorboard else None
+
+
+def repeated(seen: Sequence[Incident], folder: Path) -> Iterator[str]:
+    """Return a line for each kind of incident that there was more than one of."""
+    for kind in dict.fromkeys(incident.kind for incident in seen):
+        of_kind = [incident for incident in seen if incident.kind == kind]
+        if len(of_kind) > 1:
+            yield f"{kind}: {len(of_kind)} times, all in {folder / INCIDENTS}; the last: {of_kind[-1]}"
+
+
+def summary_writer() -> Any:  # noqa: ANN401 - an optional library's type
+    """Return TensorBoard's writer.
+
+    Raises:
+        ValueError: where it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("tensorboard: expected the extra, got none installed: pip install 'genat[log]'") from None
+    return SummaryWriter
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # a line that is being written, or torn, is left
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
+
+
+def _line(incident: Incident) -> str:
+    return json.dumps(asdict(incident)) + "\n"
