@@ -48,13 +48,12 @@ bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python -m benchmarks.together
 
 SIMULATE := $(BIN)/genat simulate
-SHAPES := ring,grid,spirals,checkerboard,blobs
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/
-	$(SIMULATE) $(SHAPES) --trainers gat,gat-ball,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
-	$(SIMULATE) ring,grid --trainers gat --seeds 0-9 --budget 2e6 --output runs/simulations/modes
+	$(SIMULATE) spirals,checkerboard,blobs --trainers gat,gat-ball,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
+	$(SIMULATE) ring,grid --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-9 --budget 2e6 --output runs/simulations/modes
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
-	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
-	$(SIMULATE) failures --seeds 0-9 --output runs/simulations/failures
+	$(SIMULATE) ablation --seeds 0-2 --budget 1.2e6 --output runs/simulations/ablation
+	$(SIMULATE) failures --seeds 0-9 --budget 5e5 --output runs/simulations/failures
 	$(BIN)/python docs/collect.py
 
 stability: $(VENV)/.installed-dev  ## hours: trainings on Fashion-MNIST, how often each method fails, into results/ and docs/images/

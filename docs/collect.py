@@ -21,7 +21,7 @@ PICTURES = {
         "areas-spirals.png",
         "animation-checkerboard.gif",
     ),
-    "simulations/modes": (),
+    "simulations/modes": ("overview-gat.png", "samples.png"),
     "simulations/others": ("overview-gat.png",),
     "simulations/ablation": ("ablation.png",),
     "simulations/failures": ("failures.png",),

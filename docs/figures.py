@@ -60,15 +60,17 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
 def demo_block(runs: list[dict[str, Any]]) -> str:
     """Return the demo's figures, mean and standard deviation (ddof 1) over its seeds, the interval of the first."""
     first, made_of = runs[0], [run["generation"] for run in runs]
-    ratio = [made["kernel_distance"]["samples"] / made["kernel_distance"]["starts"] for made in made_of]
     words = (
         f"A classifier trained on real digits (accuracy on test images "
         f"{spread([made['classifier_accuracy'] for made in made_of], '.3f')}) is at least "
         f"{made_of[0]['level']:.0%} sure of the class of {spread([made['confident'] for made in made_of], '.3f')} of "
         f"{made_of[0]['n']} samples; the rarest class makes up {spread([made['smallest'] for made in made_of], '.3f')} "
-        f"of them. The kernel distance of its features to those of real test images (unbiased, cubic kernel, n = "
-        f"{made_of[0]['kernel_distance_n']}) is {spread(ratio, '.3f')} of the starts'."
+        f"of them."
     )
+    if all("fidelity" in run for run in runs):
+        generation = [words, fidelity_block([run["fidelity"] for run in runs])]
+    else:
+        generation = [f"{words} {kernel_words(made_of)}"]
     rows = []
     for lines in zip(*(zip(run["detection"], run["baseline"], strict=True) for run in runs), strict=True):
         row = lines[0][0]
@@ -91,7 +93,49 @@ def demo_block(runs: list[dict[str, Any]]) -> str:
         "of APGD and our own ascent, image by image, L2 radius in pixels of [0, 1]. The last column is a plain "
         "classifier's energy score under the same attacks."
     )
-    return "\n\n".join([words, markdown(columns, rows), notes, made(first["made"], seeds=len(runs))])
+    return "\n\n".join([*generation, markdown(columns, rows), notes, made(first["made"], seeds=len(runs))])
+
+
+def kernel_words(made_of: list[dict[str, Any]]) -> str:
+    """Return how close the samples come to real images, as evaluations without the section `fidelity` tell it."""
+    ratio = [made["kernel_distance"]["samples"] / made["kernel_distance"]["starts"] for made in made_of]
+    return (
+        "The kernel distance of its features to those of real test images (unbiased, cubic kernel, n = "
+        f"{made_of[0]['kernel_distance_n']}) is {spread(ratio, '.3f')} of the starts'."
+    )
+
+
+def fidelity_block(found: list[dict[str, Any]]) -> str:
+    """Return how close the samples come to real images, mean and standard deviation (ddof 1) over the seeds."""
+    first = found[0]
+    sets: dict[str, list[dict[str, Any]]] = {"samples": [one["samples"] for one in found]}
+    sets["starts"] = [one["starts"] for one in found]
+    if all("gan" in one for one in found):
+        sets["GAN"] = [one["gan"]["samples"] for one in found]
+    sets["real"] = [one["floor"] for one in found]
+    rows = []
+    for name in first["samples"]:
+        if name == "k":
+            continue
+        columns = [[value_of(measures[name]) for measures in each] for each in sets.values()]
+        share = spread([one["of_starts"][name] for one in found], ".3f") if name in first["distances"] else ""
+        rows.append([name, *(spread(values, ".3g") for values in columns), share])
+    for space in ("pixels", "features"):
+        nearest = [one["memorisation"][space]["ratio"]["value"] for one in found]
+        rows.append([f"nearest training image, {space}", spread(nearest, ".2f"), *[""] * len(sets)])
+    gan = "GAN is a DCGAN with R1 and spectral normalisation that was trained for as many passes. "
+    words = (
+        f"{first['n']} images of each column against {first['n']} held-out real ones, on {first['dimension']} "
+        f"{first['features']} features, mean ± standard deviation over {len(found)} trainings. Starts are the outside "
+        "images that the ascents began from; real are other held-out images in the samples' place. "
+        f"{gan if 'GAN' in sets else ''}The last rows are the mean distance to the nearest training image over that of "
+        "held-out images: 0 for copies, 1 for new images."
+    )
+    return "\n\n".join([markdown(["", *sets, "samples / starts"], rows), words])
+
+
+def value_of(figure: float | dict[str, float]) -> float:
+    return figure["value"] if isinstance(figure, dict) else figure
 
 
 def spread(values: list[float], form: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from genat import baselines, config, ranking, runs
+from genat import config, ranking, runs
 from genat.cli import main
 from genat.evaluation import ood, protocol
 
@@ -73,8 +73,7 @@ def trained_once(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make an evaluation take seconds: its classifier two epochs, its intervals few resamples."""
-    classifier = functools.partial(baselines.train_classifier, epochs=2)
-    monkeypatch.setattr(baselines, "train_classifier", classifier)
+    monkeypatch.setattr(protocol, "_EPOCHS", (2, 2))
     monkeypatch.setattr(ood, "auroc_interval", functools.partial(ranking.auroc_interval, resamples=50))
 
 

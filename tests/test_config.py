@@ -312,9 +312,7 @@ def test_sources_that_are_neither_preset_nor_file_are_refused(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match=r"expected a preset \(afhq.*, lfw-faces\) or a YAML file, got neither"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"expected a preset \(afhq.*, lfw-faces\) or a YAML file, got neither"):
         load(source)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,6 +49,53 @@ def test_a_training_of_ones_own_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected an earlier demo or nothing, got something else"):
         demo(tmp_path)
     assert list(tmp_path.iterdir()) == [own]
+
+
+def _figures(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What an evaluation holds, in small."""
+    row = {
+        "family": "noise", "seen": False, "n_inside": 5, "n_outside": 6, "radius": None, "norm": None, "auroc": 1.0,
+        "low": 0.5, "high": 1.0, "fpr95": 0.0, "evaluations": 0, "doubled": None,
+    }  # fmt: skip
+    made: dict[str, Any] = {"classifier_accuracy": 0.9, "level": 0.9, "confident": 0.8, "n": 10, "smallest": 0.1}
+    made |= {"kernel_distance": {"samples": 1.0, "starts": 4.0}, "kernel_distance_n": 5}
+    by = dict.fromkeys(("made_by", "commit", "hardware", "threads", "torch", "date"), "x")
+    figures = {"detection": [row], "baseline": [row], "outside_of_training": ["photographs"]}
+    return figures | {"generation": made, "made": by} | changes
+
+
+def _close(value: float, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    sets = {
+        name: {"d": {"value": factor * value, "error": 1.0}, "precision": factor / 4, "k": 5}
+        for name, factor in (("samples", 1.0), ("starts", 4.0), ("floor", 0.5))
+    }
+    near = {"ratio": {"value": value / 2, "error": 0.1}}
+    common = {"features": "f", "n": 7, "dimension": 3, "distances": ["d"], "of_starts": {"d": value / 8}}
+    return common | sets | {"memorisation": {"pixels": near, "features": near}} | more
+
+
+def test_the_documentation_shows_how_close_the_samples_come() -> None:
+    path = Path(__file__).parents[1] / "docs" / "figures.py"
+    demo_block = runpy.run_path(str(path))["demo_block"]
+    before = demo_block([_figures(), _figures()])
+    assert "real test images (unbiased, cubic kernel, n = 5) is 0.250 ± 0.000 of the starts'." in before
+    found = [_figures(fidelity=_close(value)) for value in (1.0, 3.0)]
+    lines = demo_block(found).splitlines()
+    assert lines[0].endswith("the rarest class makes up 0.100 ± 0.000 of them.")
+    assert lines[2:9] == [
+        "|  | samples | starts | real | samples / starts |",
+        "|---|---|---|---|---|",
+        "| d | 2 ± 1.41 | 8 ± 5.66 | 1 ± 0.707 | 0.250 ± 0.177 |",
+        "| precision | 0.25 ± 0 | 1 ± 0 | 0.125 ± 0 |  |",
+        "| nearest training image, pixels | 1.00 ± 0.71 |  |  |  |",
+        "| nearest training image, features | 1.00 ± 0.71 |  |  |  |",
+        "",
+    ]
+    assert "GAN" not in demo_block(found)
+    gan = {"samples": {"d": {"value": 5.0, "error": 1.0}, "precision": 0.0}}
+    beside = demo_block([_figures(fidelity=_close(value, gan=gan)) for value in (1.0, 3.0)])
+    assert "| d | 2 ± 1.41 | 8 ± 5.66 | 5 ± 0 | 1 ± 0.707 | 0.250 ± 0.177 |" in beside
+    assert "GAN is a DCGAN" in beside
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,13 +89,90 @@ def test_a_report_of_a_training_alone(tiny_run: Path) -> None:
 def test_a_report_of_an_evaluation(evaluated_run: Path) -> None:
     html, page = _written(evaluated_run)
     _check_alone(html, page)
-    expected = ["Generation", "What a classifier sees in the samples", "Detection", "Training", "How this was made"]
-    assert page.headings == expected
+    classes, close = "What a classifier sees in the samples", "How close the samples come to real images"
+    assert page.headings == ["Generation", classes, close, "Detection", "Training", "How this was made"]
+    assert "20 samples" in html
+    assert "on classifier-pca5 features of 5 dimensions" in html
+    figures = protocol.read(evaluated_run)
+    assert figures is not None
+    for name, caption in figures[0]["fidelity"]["pictures"].items():
+        assert caption in page.alternatives
+        assert _embedded(evaluated_run / name) in page.sources
     for said in ("599 test images", "photographs", "worst case within L2 0.5", "599 / 10", "95 % bootstrap interval",
                  "classifier&#39;s energy: AUROC", "made_by", "genat evaluate", "hardware", "torch"):  # fmt: skip
         assert said in html
     assert len(re.findall(r"<tr><td>(uniform noise|dead leaves|inverted|shuffled patches)</td>", html)) == 12
     assert _written(evaluated_run)[0] == html
+
+
+def _embedded(picture: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def _close(*, gan: bool) -> dict[str, Any]:
+    """What an evaluation says of how close the samples come."""
+
+    def measures(value: float) -> dict[str, Any]:
+        distance, score = {"value": value, "error": 0.25}, {"value": 2.0, "error": 0.5}
+        return {"Fréchet-x distance": distance, "precision": value / 8, "k": 5, "x score": score}
+
+    def memory(value: float) -> dict[str, Any]:
+        return {"ratio": {"value": value, "error": 0.0125}, "median": 0.5, "close": value / 2}
+
+    found: dict[str, Any] = {"features": "x", "n": 7, "dimension": 3, "distances": ["Fréchet-x distance"]}
+    found |= {"samples": measures(2.0), "starts": measures(8.0), "floor": measures(1.0), "pictures": {}}
+    found |= {"of_starts": {"Fréchet-x distance": 0.25}}
+    found |= {"memorisation": {"pixels": memory(1.0), "features": memory(0.75)}}
+    theirs = {"samples": measures(4.0), "memorisation": {"pixels": memory(0.5), "features": memory(0.25)}}
+    return found | ({"gan": theirs | {"passes": 3200, "passes_of_run": 3333}} if gan else {})
+
+
+def test_a_fidelity_table_says_of_every_column_the_same() -> None:
+    table = report.fidelity_table(_close(gan=True))
+    assert list(table.columns) == ["", "samples", "starts", "GAN", "real", "samples / starts"]
+    assert [list(row) for row in table.rows] == [
+        ["Fréchet-x distance", "2 ± 0.25", "8 ± 0.25", "4 ± 0.25", "1 ± 0.25", "0.250"],
+        ["precision", "0.250", "1.000", "0.500", "0.125", ""],
+        ["x score", "2 ± 0.5", "2 ± 0.5", "2 ± 0.5", "2 ± 0.5", ""],
+        ["nearest training image, pixels", "1 ± 0.013", "", "0.5 ± 0.013", "", ""],
+        ["closer than 5 % of real ones, pixels", "0.500", "", "0.250", "", ""],
+        ["nearest training image, features", "0.75 ± 0.013", "", "0.25 ± 0.013", "", ""],
+        ["closer than 5 % of real ones, features", "0.375", "", "0.125", "", ""],
+    ]
+    alone = report.fidelity_table(_close(gan=False))
+    assert list(alone.columns) == ["", "samples", "starts", "real", "samples / starts"]
+    assert [row[:3] for row in alone.rows] == [row[:3] for row in table.rows]
+    assert "3,200 passes, the run's training 3,333" in report.fidelity_words(_close(gan=True))
+    assert "GAN" not in report.fidelity_words(_close(gan=False))
+
+
+def test_what_was_not_measured_is_said(evaluated_run: Path) -> None:
+    path = evaluated_run / "evaluation" / "figures.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    del figures["fidelity"]
+    path.write_text(json.dumps(figures | {"fidelity_missing": "pip install <x>"}), encoding="utf-8")
+    html, page = _written(evaluated_run)
+    assert "How close the samples come to real images" in page.headings
+    assert "<p>Not measured: pip install &lt;x&gt;</p>" in html
+
+
+def test_an_evaluation_from_before_there_was_fidelity_is_shown(evaluated_run: Path) -> None:
+    path = evaluated_run / "evaluation" / "figures.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    del figures["fidelity"]
+    path.write_text(json.dumps(figures), encoding="utf-8")
+    assert "How close the samples come to real images" not in _written(evaluated_run)[1].headings
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_a_picture_of_an_evaluation_that_cannot_be_read_is_named(evaluated_run: Path, content: bytes | None) -> None:
+    path = evaluated_run / "evaluation" / "nearest-pixels.png"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        report.write(runs.load(evaluated_run))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_configuration_in_the_report_is_the_runs(tiny_run: Path) -> None:

@@ -1,7 +1,7 @@
 """A run folder: all that a training leaves behind, and all that the other commands need.
 
 `config.yaml`, `metrics.jsonl`, `incidents.jsonl`, `checkpoints/`, `calibration.json`, `held_out.safetensors`,
-`samples/`, `evaluation/`, `report.html`.
+`samples/`, `samples-gan/`, `evaluation/`, `report.html`.
 """
 
 import json

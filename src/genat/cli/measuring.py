@@ -41,9 +41,20 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=2, help="How many to generate.")] = 1000,
     outside: Annotated[int, typer.Option(min=2, help="Images of each outside family.")] = 500,
     attack_steps: Annotated[int, typer.Option(min=1, help="Of each attack; the check takes twice as many.")] = 100,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What samples and real images are compared by: classifier, efficientnet or inception (for FID); "
+            "the classifier for grey images with labels, else efficientnet, by default.",
+        ),
+    ] = None,
+    gan: Annotated[
+        bool, typer.Option("--gan", help="Train a GAN on the same images for as many passes, and compare with it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure detection, clean and under attack, and generation, on data that nothing was chosen on."""
+    """Measure generation, and detection, clean and under attack, on data that nothing was chosen on."""
     from genat import report, runs
     from genat.evaluation.protocol import evaluate as run_evaluation
     from genat.sources import image_folder
@@ -59,6 +70,8 @@ def evaluate(
         n_samples=samples,
         n_outside=outside,
         attack_steps=attack_steps,
+        features=features,
+        gan=gan,
         command=command_line(),
         say=say,
     )

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from genat.config import Config
+    from genat.report import Table as Content
 
 
 def print_files(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -32,16 +33,25 @@ def print_config(settings: "Config", *, as_json: bool) -> None:
 
 
 def print_figures(figures: dict[str, Any]) -> None:
-    """Print an evaluation: what is recognised in the samples, and the table of detection."""
+    """Print an evaluation: what is recognised in the samples, how close they come, and the table of detection."""
     from rich.console import Console
     from rich.table import Table
 
-    from genat.report import detection_table, recognition
+    from genat.report import detection_table, fidelity_table, fidelity_words, recognition
+
+    console = Console(width=140 if not sys.stdout.isatty() else None)
+
+    def show(content: "Content") -> None:
+        table = Table(*content.columns, box=None, header_style="bold")
+        for row in content.rows:
+            table.add_row(*row)
+        console.print(table)
 
     if "generation" in figures:
         typer.echo(recognition(figures["generation"]))
-    content = detection_table(figures["detection"], figures.get("baseline"))
-    table = Table(*content.columns, box=None, header_style="bold")
-    for row in content.rows:
-        table.add_row(*row)
-    Console(width=140 if not sys.stdout.isatty() else None).print(table)
+    if "fidelity_missing" in figures:
+        typer.echo(f"how close the samples come to real images was not measured: {figures['fidelity_missing']}")
+    if "fidelity" in figures:
+        typer.echo(fidelity_words(figures["fidelity"]))
+        show(fidelity_table(figures["fidelity"]))
+    show(detection_table(figures["detection"], figures.get("baseline")))

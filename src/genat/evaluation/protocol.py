@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genat import assemble, baselines, checkpoints
+from genat import assemble, baselines, checkpoints, detection
 from genat.balls import L2Ball
+from genat.baselines import Classifier
+from genat.evaluation import generated, peer
 from genat.evaluation.families import families, seen
-from genat.evaluation.fidelity import features, kernel_distance, recognised
 from genat.evaluation.ood import OodTable, as_dicts, ood_table
 from genat.generation import sample
 from genat.provenance import provenance
 from genat.runs import Run
 from genat.sources import Images
 
-FOLDER, FIGURES, LOGITS = "evaluation", "figures.json", "logits.safetensors"
+FOLDER, FIGURES, LOGITS, CACHE = "evaluation", "figures.json", "logits.safetensors", "features"
 _SEED = 2**31  # of the evaluation's samples: far from the seeds a person looks at
+_EPOCHS, _VISITS = (2, 30), 120_000  # of the classifier: fewest and most, and images seen in all between them
 
 
 def evaluate(
@@ -34,15 +35,19 @@ def evaluate(
     n_outside: int = 500,
     radii: Sequence[float] = (0.5, 1.0),
     attack_steps: int = 100,
+    features: str | None = None,
+    gan: bool = False,
     command: str = "genat evaluate",
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Measure a run's detection, clean and under attack, and its generation; write both into the run folder.
+    """Measure a run's generation and its detection, clean and under attack; write both into the run folder.
+
+    Samples are measured by `genat.evaluation.fidelity`, each figure beside that of the starts that the ascents began
+    from and that of real images, and where asked beside that of a GAN. Where the target has two classes or more, a
+    plain classifier says how many samples it recognises and how evenly they cover the classes.
 
     Detection is measured on the target's test images against noise, dead leaves, the inverted target and the target
-    with its patches shuffled, clean and at each L2 radius, beside the energy score of a plain classifier where the
-    target has two classes or more. Generation is measured by that classifier: how many samples it recognises, how
-    evenly they cover the classes, and the kernel distance of its features to those of real test images.
+    with its patches shuffled, clean and at each L2 radius, beside the energy score of the classifier.
 
     Args:
         run: as `genat.load` gives it.
@@ -51,6 +56,9 @@ def evaluate(
         n_outside: images of each outside family.
         radii: of the attacks, L2 in pixels of [0, 1].
         attack_steps: of each attack; the convergence check takes twice as many.
+        features: that samples are compared with real images by, as in `genat.evaluation.generated.kind`; None
+            chooses, and says where nothing can be measured: where an extra is missing, or images are too few.
+        gan: compare with a GAN that is trained for as many passes as the run, see `genat.evaluation.peer.gan`.
         command: what a person typed, for the record.
         say: called with a line as each part begins.
 
@@ -58,8 +66,10 @@ def evaluate(
         What `evaluation/figures.json` holds.
 
     Raises:
-        ImportError: where pyautoattack is not installed.
-        ValueError: where the images have another shape than the detector's.
+        ImportError: where pyautoattack is not installed, or what the features need that were asked for.
+        ValueError: where the images have another shape than the detector's or are training images; where the features
+            do not fit; where there cannot be a GAN.
+        DivergenceError: where the GAN's weights do not stay finite.
     """
     began = time.monotonic()
     data = assemble.target(run.config)
@@ -68,25 +78,41 @@ def evaluate(
     if inside.shape != run.shape:
         raise ValueError(f"expected test images of shape {run.shape}, got {inside.shape}")
     outside = families(inside, n=n_outside)
-    measure = _Measure(inside.tensor(), outside, [L2Ball(radius) for radius in radii], run, attack_steps)
-    say(f"detection: {len(inside)} target images against {n_outside} of each of {', '.join(outside)}")
-    table = measure(run.detector, check_convergence=True)
+    known = (data.train,) if own is None else (data.train, data.validation)
+    classes = _classes(known)
+    kind = generated.kind(features, channels=run.shape[0], labelled=len(classes) > 1)
+    classifier = _classifier(known, classes, say=say) if len(classes) > 1 else None
     figures: dict[str, Any] = {
         "inside": {"n": len(inside), "part": "validation" if own is None else "test", "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
-        "detection": as_dicts(table.rows),
     }
-    classes = _classes(data)
-    if len(classes) > 1:
-        say("baseline: a plain classifier and its energy score")
-        classifier = _classifier(data, classes)
+    # before the attacks, which take minutes: what is refused is refused here
+    measured, pictures = _generation(
+        run,
+        data,
+        inside,
+        classes=classes,
+        classifier=classifier,
+        n=n_samples,
+        kind=kind,
+        required=gan or features is not None,
+        gan=gan,
+        say=say,
+    )
+    figures |= measured
+    say(f"detection: {len(inside)} target images against {n_outside} of each of {', '.join(outside)}")
+    measure = _Measure(inside.tensor(), outside, [L2Ball(radius) for radius in radii], run, attack_steps)
+    table = measure(run.detector, check_convergence=True)
+    figures["detection"] = as_dicts(table.rows)
+    if classifier is not None:
+        say("baseline: the classifier's energy score")
         baseline = measure(baselines.energy_detector(classifier), check_convergence=False)
         figures["baseline"] = as_dicts(baseline.rows)
-        say(f"generation: {n_samples} samples")
-        figures["generation"] = _generation(run, data, inside, classifier=classifier, classes=classes, n=n_samples)
     figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
+    for name, png in pictures.items():
+        (folder / name).write_bytes(png)
     save_file(table.logits, folder / LOGITS)
     checkpoints.write_text(folder / FIGURES, json.dumps(figures, indent=1) + "\n")
     return figures
@@ -135,10 +161,63 @@ class _Measure:
         )
 
 
-def _classes(data: assemble.Data) -> list[str]:
+def _generation(
+    run: Run,
+    data: assemble.Data,
+    inside: Images,
+    *,
+    classes: Sequence[str],
+    classifier: Classifier | None,
+    n: int,
+    kind: str,
+    required: bool,
+    gan: bool,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the sections `generation` and `fidelity`, each where it can be measured, and the latter's pictures."""
+    real, train = inside.tensor(), data.train.tensor()
+    figures: dict[str, Any] = {}
+    extractor, pictures = None, dict[str, bytes]()
+    try:
+        extractor = generated.extractor(kind, classifier=classifier, train=train, n_samples=n, n_real=len(real))
+    except (ImportError, generated.TooFewError) as error:
+        if required:
+            raise
+        figures["fidelity_missing"] = str(error)
+    if extractor is None and classifier is None:
+        return figures, pictures
+    rival = peer.gan(run, data.train, n=n, say=say) if gan else None
+    say(f"generation: {n} samples")
+    made = sample(
+        run.detector,
+        assemble.outside(run.config, run.shape, data),
+        seeds=range(_SEED, _SEED + n),
+        **run.config.sampling.model_dump(),
+        chunk=250,
+    )
+    if classifier is not None:
+        labels = _labels(inside, classes)
+        figures["generation"] = generated.recognition(classifier, made, real, train, labels=labels)
+        figures["generation"] |= {"classes": list(classes), "passes_per_sample": made.passes}
+        figures["generation"] |= run.config.sampling.model_dump()
+    if extractor is not None:
+        say(f"fidelity: on {extractor.name} features")
+        chosen, cache = generated.some_of(real, 2 * n), run.folder / FOLDER / CACHE
+        close, found = generated.closeness(made, chosen, train, extractor=extractor, peer=rival, cache=cache)
+        of_samples = detection.logits(run.detector, made.images)
+        shown = generated.pictures(made.images, found, train, logits=of_samples)
+        pictures = {name: png for name, (png, _) in shown.items()}
+        captions = {f"{FOLDER}/{name}": caption for name, (_, caption) in shown.items()}
+        if rival is not None:
+            captions[f"{peer.FOLDER}/{peer.GRID}"] = rival.caption
+        figures["fidelity"] = close | {"pictures": captions}
+    return figures, pictures
+
+
+def _classes(known: Sequence[Images]) -> list[str]:
     """Return the names of the target's classes that have images; the configuration may have left some out."""
-    labels = {label for part in (data.train, data.validation) for label in _indices(part)}
-    return [data.train.classes[label] for label in sorted(labels)]
+    labels = {label for part in known for label in _indices(part)}
+    return [known[0].classes[label] for label in sorted(labels)]
 
 
 def _labels(images: Images, classes: Sequence[str]) -> Tensor | None:
@@ -151,55 +230,10 @@ def _indices(images: Images) -> list[int]:
     return [] if images.labels is None else images.labels.tolist()
 
 
-def _classifier(data: assemble.Data, classes: Sequence[str]) -> baselines.Classifier:
-    """Return a plain classifier of all of the target's images but the test's; it had no part in the detector."""
-    parts = (data.train, data.validation)
-    labels = [found for part in parts if (found := _labels(part, classes)) is not None]
-    return baselines.train_classifier(torch.cat([part.tensor() for part in parts]), torch.cat(labels))
-
-
-def _generation(
-    run: Run,
-    data: assemble.Data,
-    inside: Images,
-    *,
-    classifier: baselines.Classifier,
-    classes: Sequence[str],
-    n: int,
-) -> dict[str, Any]:
-    settings = run.config.sampling
-    made = sample(
-        run.detector,
-        assemble.outside(run.config, run.shape, data),
-        seeds=range(_SEED, _SEED + n),
-        steps=settings.steps,
-        step_size=settings.step_size,
-        chunk=250,
-    )
-    report = recognised(classifier, made.images)
-    equal = min(n, len(inside))
-    real = features(classifier, inside.tensor()[torch.randperm(len(inside), generator=_generator())[:equal]])
-    distances = {
-        name: kernel_distance(features(classifier, images[:equal]), real)
-        for name, images in (("samples", made.images), ("starts", made.starts), ("training images", _some(data, equal)))
-    }
-    labels = _labels(inside, classes)
-    accuracy = None if labels is None else baselines.accuracy(classifier, inside.tensor(), labels)
-    return asdict(report) | {
-        "classes": list(classes),
-        "classifier_accuracy": accuracy,
-        "kernel_distance": distances,
-        "kernel_distance_n": equal,
-        "passes_per_sample": made.passes,
-        "steps": settings.steps,
-        "step_size": settings.step_size,
-    }
-
-
-def _some(data: assemble.Data, n: int) -> Tensor:
-    images = data.train.tensor()
-    return images[torch.randperm(len(images), generator=_generator())[:n]]
-
-
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def _classifier(known: Sequence[Images], classes: Sequence[str], *, say: Callable[[str], None]) -> Classifier:
+    """Return a plain classifier of all of the target's images that nothing is measured on."""
+    n, (fewest, most) = sum(map(len, known)), _EPOCHS
+    epochs = min(most, max(fewest, _VISITS // n))
+    say(f"classifier: {epochs} epochs of {n:,} real images of {len(classes)} classes")
+    labels = [found for part in known if (found := _labels(part, classes)) is not None]
+    return baselines.train_classifier(torch.cat([part.tensor() for part in known]), torch.cat(labels), epochs=epochs)

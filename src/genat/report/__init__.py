@@ -3,7 +3,15 @@
 from genat.report.edits import composed, denoised, inpainted, interpolated, masked, transformed
 from genat.report.page import REPORT, write
 from genat.report.results import EDITED, SHOWN_WAYS, TRANSFORMED, Edited, climbing, make_samples, save, save_samples
-from genat.report.sections import Picture, Section, Table, detection_table, recognition
+from genat.report.sections import (
+    Picture,
+    Section,
+    Table,
+    detection_table,
+    fidelity_table,
+    fidelity_words,
+    recognition,
+)
 
 __all__ = [
     "EDITED",
@@ -18,6 +26,8 @@ __all__ = [
     "composed",
     "denoised",
     "detection_table",
+    "fidelity_table",
+    "fidelity_words",
     "inpainted",
     "interpolated",
     "make_samples",

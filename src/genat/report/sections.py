@@ -29,6 +29,8 @@ from genat.report.results import (
 from genat.runs import Run
 from genat.sources import decoding
 
+_MEMORY = {"ratio": "nearest training image", "close": "closer than 5 % of real ones"}
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -67,7 +69,7 @@ def generation(run: Run) -> Section:
     """Return samples, held-out images and trajectories; samples are written where there are none yet."""
     seeds = range(64)
     made, ways = make_samples(run, seeds), make_samples(run, seeds[:SHOWN_WAYS], trajectory=True)
-    if not (run.folder / SAMPLES).exists():
+    if not (run.folder / SAMPLES / "grid.png").exists():
         save_samples(run, made, ways, seeds)
     pictures = [
         Picture(plots.grid(made.images), "samples for seeds 0 to 63, none left out"),
@@ -125,6 +127,7 @@ def _edit(record: Path) -> list[Picture]:
 def evaluation(run: Run, figures: dict[str, Any], logits: dict[str, Tensor]) -> list[Section]:
     """Return the figures of an evaluation, as `genat.evaluation.protocol.read` reads them."""
     sections = [] if "generation" not in figures else [_recognition(figures["generation"])]
+    sections += _fidelity(run, figures)
     inside = figures["inside"]
     rows = figures["detection"]
     radii = sorted({row["radius"] for row in rows if row["radius"] is not None})
@@ -181,15 +184,11 @@ def detection_table(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str,
 
 def recognition(figures: dict[str, Any]) -> str:
     """Return in words what a classifier recognises in the samples."""
-    distance = figures["kernel_distance"]
     accuracy = figures["classifier_accuracy"]
-    judged = "" if accuracy is None else f" (accuracy on test images {accuracy:.1%})"
+    judged = "" if accuracy is None else f" (accuracy on held-out images {accuracy:.1%})"
     return (
         f"A classifier trained on real images{judged} is at least {figures['level']:.0%} sure of the class of "
-        f"{figures['confident']:.1%} of {figures['n']} samples; its rarest class makes up {figures['smallest']:.1%}. "
-        f"Kernel distance (unbiased, cubic kernel) of its features to those of real test images, n = "
-        f"{figures['kernel_distance_n']}: samples {distance['samples']:.4g}, starts {distance['starts']:.4g} "
-        f"(ratio {distance['samples'] / distance['starts']:.3f}), training images {distance['training images']:.4g}."
+        f"{figures['confident']:.1%} of {figures['n']} samples; its rarest class makes up {figures['smallest']:.1%}."
     )
 
 
@@ -197,6 +196,69 @@ def _recognition(figures: dict[str, Any]) -> Section:
     shares = [[name, f"{share:.1%}"] for name, share in zip(figures["classes"], figures["shares"], strict=True)]
     table = Table(["class", "share"], shares)
     return Section("What a classifier sees in the samples", [recognition(figures)], table=table)
+
+
+def fidelity_words(figures: dict[str, Any]) -> str:
+    """Return in one sentence or two what the columns of `fidelity_table` are, and what they are measured on."""
+    words = (
+        f"n = {figures['n']} images of each column against {figures['n']} held-out real ones, on {figures['features']} "
+        f"features of {figures['dimension']} dimensions; starts: the outside images that the ascents began from; real: "
+        "other held-out images in the samples' place, which is what there is to reach."
+    )
+    if "gan" not in figures:
+        return words
+    gan = figures["gan"]
+    spent = f"{gan['passes']:,} passes, the run's training {gan['passes_of_run']:,}"
+    return f"{words} GAN: DCGAN with R1 and spectral normalisation on the same images, {spent}."
+
+
+def fidelity_table(figures: dict[str, Any]) -> Table:
+    """Return how close samples come to real images, beside their starts, a GAN where there is one, and real images."""
+    gan = figures.get("gan")
+    sets = {"samples": figures["samples"], "starts": figures["starts"]}
+    sets |= {} if gan is None else {"GAN": gan["samples"]}
+    sets |= {"real": figures["floor"]}
+    shares = figures["of_starts"]
+    rows = [
+        [name, *(_cell(measures[name]) for measures in sets.values()), f"{shares[name]:.3f}" if name in shares else ""]
+        for name in figures["samples"]
+        if name != "k"
+    ]
+    memories = {"samples": figures["memorisation"]} | ({} if gan is None else {"GAN": gan["memorisation"]})
+    for space in ("pixels", "features"):
+        for name, words in _MEMORY.items():
+            cells = {column: _cell(memory[space][name]) for column, memory in memories.items()}
+            rows.append([f"{words}, {space}", *(cells.get(column, "") for column in sets), ""])
+    return Table(["", *sets, "samples / starts"], rows)
+
+
+def _cell(value: float | dict[str, float]) -> str:
+    """Return a figure, with its standard error where it has one."""
+    return f"{value['value']:.4g} ± {value['error']:.2g}" if isinstance(value, dict) else f"{value:.3f}"
+
+
+def _fidelity(run: Run, figures: dict[str, Any]) -> list[Section]:
+    """Return how close the samples come; where that was not measured, what was missing; nothing of older evaluations.
+
+    Raises:
+        ValueError: where a picture cannot be read; one line that names it.
+    """
+    title = "How close the samples come to real images"
+    if "fidelity_missing" in figures:
+        return [Section(title, [f"Not measured: {figures['fidelity_missing']}"])]
+    if "fidelity" not in figures:
+        return []
+    found = figures["fidelity"]
+    pictures = []
+    for name, caption in found["pictures"].items():
+        decoding.read(run.folder / name, name=str(run.folder / name))
+        pictures.append(Picture((run.folder / name).read_bytes(), caption))
+    note = (
+        "± one standard error over new images. Nearest training image: the mean distance to it over that of held-out "
+        "real images, 0 for copies and 1 for new images; closer: the share of samples nearer to a training image than "
+        "5 % of the held-out ones are."
+    )
+    return [Section(title, [fidelity_words(found)], pictures, fidelity_table(found), note)]
 
 
 def training(run: Run) -> Section:

@@ -1,0 +1,237 @@
+"""A GAN to set beside a run: as large as its detector, on the same images, for as many passes."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from genat import assemble, checkpoints, networks, plots, runs
+from genat.baselines.gan import GanStep, generate, train_gan
+from genat.baselines.images import image_generator, spectral
+from genat.networks import Together, parameter_count
+from genat.runs import Run
+from genat.sources import Images
+from genat.training import DivergenceError
+
+FOLDER, GRID, GENERATOR = "samples-gan", "grid.png", "generator.safetensors"
+_EACH = 5  # passes that an iteration costs a sample, the penalty among them; see `train_gan`
+_BATCH = 64
+_LINES, _SHOWN = 10, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Dcgan:
+    """DCGAN with R1 and spectral normalisation, with the numbers of `genat stability`.
+
+    Attributes:
+        iterations, batch_size, betas, r1, latent, ema: of the training, as in `genat.baselines.gan.train_gan`.
+        rate: of both networks.
+        width: of `networks.small_convnet`, which is normalised, and of `baselines.images.image_generator`.
+    """
+
+    iterations: int
+    width: int
+    batch_size: int = _BATCH
+    rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    r1: float = 1.25
+    latent: int = 100
+    ema: float = 0.999
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peer:
+    """What a trained GAN makes.
+
+    Attributes:
+        images: `(n, C, H, W)` in [0, 1], none left out.
+        settings: of its training.
+        seed: of its weights, batches and noise: the run's own.
+        passes: spent on its training, both networks' counted.
+        passes_of_run: spent on the run's.
+        seconds: its training took.
+    """
+
+    images: Tensor
+    settings: Dcgan
+    seed: int
+    passes: int
+    passes_of_run: int
+    seconds: float
+
+    @property
+    def caption(self) -> str:
+        """What the picture in the run's folder shows."""
+        n = min(_SHOWN, len(self.images))
+        return f"a GAN's first {n} of {len(self.images)} samples after {self.passes:,} passes, none left out"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold: all but the images."""
+        names = ("seed", "passes", "passes_of_run", "seconds")
+        return {"settings": asdict(self.settings)} | {name: getattr(self, name) for name in names}
+
+
+def passes(run: Run) -> int:
+    """Return how many passes a run's training has spent, from its `metrics.jsonl`.
+
+    A pass is one forward and backward of the network on one sample. A step with K ascent steps costs a batch of B
+    outside and B target samples K B for the ascent, D B for D steps of descent and 2 B for learning; where there is an
+    R1 penalty, its second backward counts as B more; where classes are learned, so do A steps of attack, A B, and what
+    they arrive at, B. A GAN's generator and discriminator are counted likewise, see `genat.baselines.gan.train_gan`.
+    Steps that a return to the last good state gave up count as those that came again in their place.
+
+    Raises:
+        FileNotFoundError, ValueError: where the run's records are missing or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from genat import config
+        >>> keys = ["iterations=6", "batch_size=8", "steps={first: 0, last: 1}", "outside=[{kind: uniform-noise}]"]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run, _ = runs.train(config.load("digits", keys), folder)
+        ...     passes(run)  # 3 steps without ascent and 3 with a step of it; 3 B for learning with R1
+        168
+    """
+    steps = [int(record["steps"]) for record in runs.metrics(run.folder)]
+    for incident in runs.incidents(run.folder):
+        if incident.back_to is not None:
+            steps += steps[incident.back_to : incident.iteration]
+    config = run.config
+    each = config.descent.steps + (3 if config.r1 > 0 else 2)
+    each += 0 if config.classify is None else config.classify.steps + 1
+    return config.batch_size * (sum(steps) + len(steps) * each)
+
+
+def gan(run: Run, train: Images, *, n: int, say: Callable[[str], None] = lambda _: None) -> Peer:
+    """Return what a GAN makes that has been trained for as many passes as a run, and leave it in the run's folder.
+
+    It sees the same images with the same augmentation, from the run's own seed. Its discriminator has, as nearly as
+    whole widths allow, as many parameters as the run's detector; the generator has about as many again. The generator
+    is kept in `samples-gan/` with what it was trained on, and read from there as long as that is the same.
+
+    Args:
+        run: as `genat.load` gives it.
+        train: the images that it was trained on.
+        n: how many images to make, at least 1; image i depends on the seed and i alone.
+        say: called with lines of progress.
+
+    Raises:
+        ValueError: where the images are not square or of a side that DCGAN has no generator for, the run has spent
+            too little for one iteration, or the folder's generator cannot be read; one line.
+        DivergenceError: where the GAN's weights do not stay finite.
+    """
+    budget, seed = passes(run), run.config.seed
+    settings = _settings(run, budget)
+    blank = image_generator(run.shape, latent=settings.latent, width=settings.width, seed=seed)
+    path = run.folder / FOLDER / GENERATOR
+    record = {
+        "settings": asdict(settings),
+        "seed": seed,
+        "passes_of_run": budget,
+        "augment": run.config.augment.model_dump(),
+        "images": checkpoints.digest({"pixels": train.pixels}),
+    }
+    made = _read(path, blank, record) if path.exists() else None
+    if made is None:
+        device = next(run.detector.parameters()).device
+        target = train.with_augmentation(assemble.augmentation(run.config.augment))
+        made = _train(settings, blank, target, seed=seed, device=device, say=say)
+        _write(path, made, record)
+    images = generate(Together([made.generator]), n, latent=settings.latent, seeds=[seed])[0]
+    (path.parent / GRID).write_bytes(plots.grid(images[:_SHOWN]))
+    return Peer(images, settings, seed, made.passes, budget, made.seconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    generator: nn.Module
+    passes: int
+    seconds: float
+
+
+def _settings(run: Run, budget: int) -> Dcgan:
+    iterations = budget // (_EACH * _BATCH)
+    if iterations < 1:
+        raise ValueError(f"expected a run of at least {_EACH * _BATCH} passes to set a GAN beside, got {budget}")
+    return Dcgan(iterations, _width(run.shape, parameter_count(run.detector)))
+
+
+def _width(shape: tuple[int, ...], size: int) -> int:
+    """Return the width whose discriminator's parameters are nearest to so many."""
+
+    def count(width: int) -> int:
+        with torch.device("meta"):  # draws no weights
+            return parameter_count(networks.small_convnet(shape, width=width))
+
+    width = 1
+    while count(width + 1) <= size:
+        width += 1
+    return min((width, width + 1), key=lambda one: abs(count(one) - size))
+
+
+def _train(
+    settings: Dcgan,
+    generator: nn.Module,
+    target: Images,
+    *,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> _Made:
+    detector = networks.build("small_convnet", target.shape, {"width": settings.width}, seed=seed)
+    began, total = time.perf_counter(), settings.iterations
+
+    def note(step: GanStep) -> None:
+        left = (time.perf_counter() - began) / step.iteration * (total - step.iteration)
+        say(f"GAN: iteration {step.iteration:,}/{total:,}  AUROC {step.auroc.item():.3f}  {left:.0f} s left")
+
+    fitted = train_gan(
+        Together([generator]).to(device),
+        Together([spectral(detector)]).to(device),
+        target,
+        seeds=[seed],
+        iterations=total,
+        batch_size=settings.batch_size,
+        latent=settings.latent,
+        r1=settings.r1,
+        rates=(settings.rate, settings.rate),
+        betas=settings.betas,
+        ema=settings.ema,
+        every=max(1, total // _LINES),
+        callback=note,
+    )
+    if fitted.diverged:
+        raise DivergenceError(f"GAN: iteration {fitted.diverged[0]}: expected finite values, got some that are not")
+    return _Made(fitted.generator.member(0).cpu(), fitted.passes, round(time.perf_counter() - began, 1))
+
+
+def _write(path: Path, made: _Made, record: dict[str, Any]) -> None:
+    state = {name: value.contiguous() for name, value in made.generator.state_dict().items()}
+    spent = {"passes": made.passes, "seconds": made.seconds, "sha256": checkpoints.digest(state)}
+    path.parent.mkdir(exist_ok=True)
+    checkpoints.write_bytes(path, save(state, {"record": json.dumps(record), "made": json.dumps(spent)}))
+
+
+def _read(path: Path, generator: nn.Module, record: dict[str, Any]) -> _Made | None:
+    """Return what was made before, None where it was made from something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+        if metadata["record"] != json.dumps(record):
+            return None
+        spent = json.loads(metadata["made"])
+        if spent["sha256"] != checkpoints.digest(state):
+            raise ValueError("other weights than were written")
+        generator.load_state_dict(state)
+        return _Made(generator.eval(), int(spent["passes"]), float(spent["seconds"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a GAN's generator, got a damaged file ({reason}): delete it") from None
