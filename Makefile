@@ -26,7 +26,7 @@ demo: $(VENV)/.installed-demo  ## train on digits, make the report, print the fi
 	$(BIN)/genat demo
 
 test: $(VENV)/.installed-dev  ## the default tests (minutes, no network)
-	$(BIN)/python -m pytest -m "not slow and not soak" --cov=genat --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not soak" --cov=genat --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests: whole trainings
 	$(BIN)/python -m pytest -m "slow and not soak"
