@@ -49,7 +49,8 @@ bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 
 SIMULATE := $(BIN)/genat simulate
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/
-	$(SIMULATE) spirals,checkerboard,blobs --trainers gat,gat-ball,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
+	$(SIMULATE) spirals,checkerboard --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
+	$(SIMULATE) blobs --trainers gat,clean --seeds 0-4 --output runs/simulations/line
 	$(SIMULATE) ring,grid --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-9 --budget 2e6 --output runs/simulations/modes
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
 	$(SIMULATE) ablation --seeds 0-2 --budget 1.2e6 --output runs/simulations/ablation

@@ -13,14 +13,13 @@ RUNS, RESULTS, IMAGES = ROOT / "runs", ROOT / "results", ROOT / "docs/images"
 PICTURES = {
     "simulations/paper": (
         "overview-gat.png",
-        "overview-gat-ball.png",
         "samples.png",
-        "strip-gat.png",
         "trajectories-spirals.png",
         "surfaces-spirals.png",
         "areas-spirals.png",
         "animation-checkerboard.gif",
     ),
+    "simulations/line": ("strip-gat.png",),
     "simulations/modes": ("overview-gat.png", "samples.png"),
     "simulations/others": ("overview-gat.png",),
     "simulations/ablation": ("ablation.png",),
