@@ -84,7 +84,7 @@ def main() -> None:
     }
     print(json.dumps(row, indent=1))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    made = provenance(shlex.join(["python", *sys.argv]))
+    made = provenance(shlex.join(["python", "-m", "benchmarks.together", *sys.argv[1:]]))
     RESULTS.write_text(json.dumps({"made": made, **row}, indent=1) + "\n", encoding="utf-8")
 
 
