@@ -50,6 +50,7 @@ bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 SIMULATE := $(BIN)/genat simulate
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/
 	$(SIMULATE) spirals,checkerboard --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
+	$(SIMULATE) ring,grid,spirals,checkerboard --trainers gat --seeds 0 --output runs/simulations/figure
 	$(SIMULATE) blobs --trainers gat,clean --seeds 0-4 --output runs/simulations/line
 	$(SIMULATE) ring,grid --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-9 --budget 2e6 --output runs/simulations/modes
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others

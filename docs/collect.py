@@ -12,18 +12,19 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS, RESULTS, IMAGES = ROOT / "runs", ROOT / "results", ROOT / "docs/images"
 PICTURES = {
     "simulations/paper": (
-        "overview-gat.png",
         "samples.png",
         "trajectories-spirals.png",
         "surfaces-spirals.png",
         "areas-spirals.png",
         "animation-checkerboard.gif",
     ),
+    "simulations/figure": ("overview-gat.png",),
     "simulations/line": ("strip-gat.png",),
-    "simulations/modes": ("overview-gat.png", "samples.png"),
+    "simulations/modes": ("samples.png",),
     "simulations/others": ("overview-gat.png",),
     "simulations/ablation": ("ablation.png",),
     "simulations/failures": ("failures.png",),
+    "stability": ("distances.png", "samples-gat.png", "samples-gan.png", "samples-jem.png"),
 }
 """Studies by the name of their folder in runs/simulations, and their pictures that the documentation shows."""
 

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,13 @@ def look(path: Path) -> tuple[str | None, int]:
         return image.format, getattr(image, "n_frames", 1)
 
 
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 # made
 
 
@@ -118,6 +125,7 @@ def test_a_study_of_the_plane(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.
     assert all(" half level set 0." in line and line.endswith(" s left") for line in said)
     content = strictly((folder / "table.json").read_text())
     assert content["made"]["made_by"] == "genat simulate ring --seeds 0-1 --budget 1500"
+    assert content["made"]["threads"] == 1
     for row in content["rows"][1:]:
         assert 0.8 * 1500 < row["passes"]["mean"] <= 1.2 * 1500
         assert row["iou"]["n"] == 2
@@ -235,7 +243,17 @@ def test_spaces_between_names_change_nothing(run_cli: Cli, place: Path) -> None:
 def test_help_names_the_studies(run_cli: Cli) -> None:
     code, out, _ = run_cli("simulate", "--help")
     assert code == 0
-    for word in ("ablation", "failures", "--trainers", "--seeds", "--budget", "--device", "--output", "--json"):
+    for word in (
+        "ablation",
+        "failures",
+        "--trainers",
+        "--seeds",
+        "--budget",
+        "--device",
+        "--threads",
+        "--output",
+        "--json",
+    ):
         assert word in out
     assert "simulate" in run_cli("--help")[1]
 
