@@ -99,7 +99,7 @@ def threads() -> Iterator[None]:
 
 def test_a_study_of_the_plane(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = run_cli("simulate", "ring", *SMALL)
+    code, out, err = run_cli("simulate", "ring", *SMALL, "--threads", 1)
     assert code == 0
     folder = Path("runs/simulations/ring")
     head, _, *rows = [line.split(" | ") for line in out.splitlines() if line.startswith("|")]
@@ -124,7 +124,7 @@ def test_a_study_of_the_plane(run_cli: Cli, tmp_path: Path, monkeypatch: pytest.
     assert not list(folder.rglob("current.png"))
     assert all(" half level set 0." in line and line.endswith(" s left") for line in said)
     content = strictly((folder / "table.json").read_text())
-    assert content["made"]["made_by"] == "genat simulate ring --seeds 0-1 --budget 1500"
+    assert content["made"]["made_by"] == "genat simulate ring --seeds 0-1 --budget 1500 --threads 1"
     assert content["made"]["threads"] == 1
     for row in content["rows"][1:]:
         assert 0.8 * 1500 < row["passes"]["mean"] <= 1.2 * 1500

@@ -27,8 +27,8 @@ def simulate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[
-        int, typer.Option(min=1, help="Of PyTorch on the processor: networks this small train fastest on one.")
-    ] = 1,
+        int | None, typer.Option(min=1, help="Of PyTorch on the processor; one where other work runs beside it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play the maximin game and its peers on points whose law is known: figures, an animation and a table.
@@ -40,7 +40,8 @@ def simulate(
 
     from genat.simulations.studies import study
 
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     made = study(
         name,
         trainers=None if trainers is None else [part.strip() for part in trainers.split(",")],
