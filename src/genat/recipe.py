@@ -169,6 +169,16 @@ def annealed(iteration: int, *, iterations: int, anneal: float) -> float:
     return _RATE_FLOOR + (1 - _RATE_FLOOR) * 0.5 * (1 + math.cos(math.pi * way))
 
 
+def warmed(ema: float, *, iteration: int) -> float:
+    """Return the decay of a running mean after so many iterations, which begins small: min(ema, (1 + i) / (10 + i)).
+
+    Example:
+        >>> warmed(0.999, iteration=8), warmed(0.999, iteration=100_000)
+        (0.5, 0.999)
+    """
+    return min(ema, (1 + iteration) / (10 + iteration))
+
+
 def check_anneal(anneal: float) -> None:
     """Refuse a share of the iterations outside [0, 1]."""
     if not 0 <= anneal <= 1:

@@ -1,17 +1,81 @@
-"""Networks for a GAN of images: DCGAN's generator, and spectral normalisation of a detector."""
+"""What a GAN of images is made of: DCGAN's generator and numbers, and spectral normalisation of a detector."""
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from genat.baselines.gan import passes_each
 from genat.networks.layers import image_shape
 
 _SMALLEST, _DOUBLINGS = 4, 4  # the side that is projected to is 4 to 7; sides end at 64 to 112
 _DEVIATION = 0.02  # of DCGAN's initial weights
+
+
+class _Options(TypedDict):
+    iterations: int
+    batch_size: int
+    latent: int
+    r1: float
+    rates: tuple[float, float]
+    betas: tuple[float, float]
+    ema: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dcgan:
+    r"""The numbers of a DCGAN with R1.
+
+    Rate, betas and latent are DCGAN's. The weight of R1 is the 10 of Mescheder et al.: theirs is for images in [-1, 1],
+    whose gradient is half of that in [0, 1], and beside a loss that is twice `maximin`; 10 / 4 / 2 = 1.25.
+
+    Attributes:
+        iterations, batch_size, betas, r1, latent, ema: of the training, as in `baselines.gan.train_gan`.
+        width: of `networks.small_convnet` and `image_generator`.
+        rate: of both networks.
+
+    References:
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (Radford, Metz,
+        Chintala, 2016) https://arxiv.org/abs/1511.06434
+        Which Training Methods for GANs do actually Converge? (Mescheder, Geiger, Nowozin, 2018)
+        https://arxiv.org/abs/1801.04406
+
+    Example:
+        >>> Dcgan(iterations=10, width=12).each
+        320
+    """
+
+    iterations: int
+    width: int
+    batch_size: int = 64
+    rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    r1: float = 1.25
+    latent: int = 100
+    ema: float = 0.999
+
+    @property
+    def each(self) -> int:
+        """Passes of an iteration."""
+        return passes_each(self.r1) * self.batch_size
+
+    @property
+    def options(self) -> _Options:
+        """What `baselines.gan.train_gan` is told of them."""
+        return {
+            "iterations": self.iterations,
+            "batch_size": self.batch_size,
+            "latent": self.latent,
+            "r1": self.r1,
+            "rates": (self.rate, self.rate),
+            "betas": self.betas,
+            "ema": self.ema,
+        }
 
 
 def image_generator(shape: Sequence[int], *, latent: int = 100, width: int = 24, seed: int) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from genat.ascent import frozen
 from genat.networks import Together
+from genat.recipe import warmed
 from genat.sources import Source
 from genat.training import step_generator
 from genat.training.members import silence, silence_gradients
@@ -96,7 +97,7 @@ def follow(average: nn.Module, network: nn.Module, *, ema: float, iteration: int
         >>> network.running_mean, mean.running_mean, mean.num_batches_tracked
         (tensor([1.]), tensor([0.5000]), tensor(1))
     """
-    decay = min(ema, (1 + iteration) / (10 + iteration))
+    decay = warmed(ema, iteration=iteration)
     for kept, current in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(current, 1 - decay)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,14 @@ from torch import Tensor, nn
 
 from genat import assemble, checkpoints, networks, plots, runs
 from genat.baselines.gan import GanStep, generate, train_gan
-from genat.baselines.images import image_generator, spectral
+from genat.baselines.images import Dcgan, image_generator, spectral
 from genat.networks import Together, parameter_count
 from genat.runs import Run
 from genat.sources import Images
 from genat.training import DivergenceError
 
 FOLDER, GRID, GENERATOR = "samples-gan", "grid.png", "generator.safetensors"
-_EACH = 5  # passes that an iteration costs a sample, the penalty among them; see `train_gan`
-_BATCH = 64
 _LINES, _SHOWN = 10, 64
-
-
-@dataclass(frozen=True, slots=True)
-class Dcgan:
-    """DCGAN with R1 and spectral normalisation, with the numbers of `genat stability`.
-
-    Attributes:
-        iterations, batch_size, betas, r1, latent, ema: of the training, as in `genat.baselines.gan.train_gan`.
-        rate: of both networks.
-        width: of `networks.small_convnet`, which is normalised, and of `baselines.images.image_generator`.
-    """
-
-    iterations: int
-    width: int
-    batch_size: int = _BATCH
-    rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    r1: float = 1.25
-    latent: int = 100
-    ema: float = 0.999
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,10 +135,10 @@ class _Made:
 
 
 def _settings(run: Run, budget: int) -> Dcgan:
-    iterations = budget // (_EACH * _BATCH)
-    if iterations < 1:
-        raise ValueError(f"expected a run of at least {_EACH * _BATCH} passes to set a GAN beside, got {budget}")
-    return Dcgan(iterations, _width(run.shape, parameter_count(run.detector)))
+    settings = Dcgan(1, _width(run.shape, parameter_count(run.detector)))
+    if budget < settings.each:
+        raise ValueError(f"expected a run of at least {settings.each} passes to set a GAN beside, got {budget}")
+    return replace(settings, iterations=budget // settings.each)
 
 
 def _width(shape: tuple[int, ...], size: int) -> int:
@@ -197,13 +175,7 @@ def _train(
         Together([spectral(detector)]).to(device),
         target,
         seeds=[seed],
-        iterations=total,
-        batch_size=settings.batch_size,
-        latent=settings.latent,
-        r1=settings.r1,
-        rates=(settings.rate, settings.rate),
-        betas=settings.betas,
-        ema=settings.ema,
+        **settings.options,
         every=max(1, total // _LINES),
         callback=note,
     )

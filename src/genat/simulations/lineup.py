@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from genat.baselines.energy import Chain, EnergyStep, langevin, train_energy
-from genat.baselines.gan import GanStep, generate, point_generator, train_gan
+from genat.baselines.gan import GanStep, generate, passes_each, point_generator, train_gan
 from genat.networks import Together
 from genat.simulations.trainers import SAMPLES, Gat, Trained, Trainer, detectors
 from genat.simulations.watch import Watch
@@ -51,7 +51,7 @@ class Gan:
 
     def with_budget(self, passes: int) -> "Gan":
         """Return these settings with as many iterations as the passes allow."""
-        return replace(self, iterations=max(1, passes // ((5 if self.r1 > 0 else 4) * self.batch_size)))
+        return replace(self, iterations=max(1, passes // (passes_each(self.r1) * self.batch_size)))
 
     def with_rate(self, rate: float) -> "Gan":
         """Return these settings with another learning rate; the generator's moves along."""

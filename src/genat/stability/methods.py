@@ -13,7 +13,7 @@ from torch import Tensor
 from genat import networks
 from genat.baselines.energy import Chain, EnergyStep, langevin, train_energy
 from genat.baselines.gan import GanStep, generate, train_gan
-from genat.baselines.images import image_generator, spectral
+from genat.baselines.images import Dcgan, image_generator, spectral
 from genat.baselines.learner import follow
 from genat.baselines.replay import Replay
 from genat.curriculum import Curriculum
@@ -106,45 +106,29 @@ class Gat:
 
 
 @dataclass(frozen=True, slots=True)
-class Gan:
-    r"""DCGAN with the usual tricks: R1 and spectral normalisation.
-
-    Rate, betas and latent are DCGAN's. The weight of R1 is the 10 of Mescheder et al.: theirs is for images in [-1, 1],
-    whose gradient is half of that in [0, 1], and beside a loss that is twice `maximin`; 10 / 4 / 2 = 1.25.
+class Gan(Dcgan):
+    """DCGAN with the usual tricks: R1 and spectral normalisation.
 
     Attributes:
-        iterations, batch_size, betas, r1, latent, ema: of the training, as in `baselines.gan.train_gan`.
-        rate: of both networks.
-        width: of `networks.small_convnet` and `baselines.images.image_generator`.
-        spectral: whether the detector is normalised.
+        spectral: whether the detector is normalised; the others are `baselines.images.Dcgan`'s.
 
     References:
-        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (Radford, Metz,
-        Chintala, 2016) https://arxiv.org/abs/1511.06434
-        Which Training Methods for GANs do actually Converge? (Mescheder, Geiger, Nowozin, 2018)
-        https://arxiv.org/abs/1801.04406
         Spectral Normalization for Generative Adversarial Networks (Miyato, Kataoka, Koyama, Yoshida, 2018)
         https://arxiv.org/abs/1802.05957
     """
 
     iterations: int = 2500
-    batch_size: int = 64
-    rate: float = 2e-4
     width: int = 12
-    betas: tuple[float, float] = (0.5, 0.999)
-    r1: float = 1.25
     spectral: bool = True
-    latent: int = 100
-    ema: float = 0.999
 
     @property
     def passes(self) -> int:
         """Forward and backward passes of the whole training."""
-        return self.iterations * self._each
+        return self.iterations * self.each
 
     def with_budget(self, passes: int) -> "Gan":
         """Return these settings with the most iterations that the passes allow."""
-        return replace(self, iterations=_some(passes // self._each, "gan", passes))
+        return replace(self, iterations=_some(passes // self.each, "gan", passes))
 
     def train(self, material: Material, starts: Tensor, *, seed: int, device: str, watch: Watch) -> None:
         """Train one pair of networks; there are as many images as starts, which are not used otherwise."""
@@ -158,27 +142,17 @@ class Gan:
             def draw() -> Tensor:
                 return generate(step.generator, len(starts), latent=self.latent, seeds=[seed])[0]
 
-            watch(step.iteration, spent=step.iteration * self._each, auroc=step.auroc.item(), draw=draw)
+            watch(step.iteration, spent=step.iteration * self.each, auroc=step.auroc.item(), draw=draw)
 
         fitted = train_gan(
             Together([generator]).to(device),
             Together([spectral(detector) if self.spectral else detector]).to(device),
             material.train,
             seeds=[seed],
-            iterations=self.iterations,
-            batch_size=self.batch_size,
-            latent=self.latent,
-            r1=self.r1,
-            rates=(self.rate, self.rate),
-            betas=self.betas,
-            ema=self.ema,
+            **self.options,
             callback=note,
         )
         _refuse_rest(fitted.generator, watch.iteration + 1)
-
-    @property
-    def _each(self) -> int:
-        return (5 if self.r1 > 0 else 4) * self.batch_size
 
 
 @dataclass(frozen=True, slots=True)

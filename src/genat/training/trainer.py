@@ -16,7 +16,7 @@ from genat.ascent import NonFiniteError, climb
 from genat.curriculum import Curriculum, Stage
 from genat.networks import Together, check_detector
 from genat.ranking import auroc_tensor
-from genat.recipe import OptimizerFactory, Recipe, annealed
+from genat.recipe import OptimizerFactory, Recipe, annealed, warmed
 from genat.sources import LabelledSource, Source
 from genat.training import health, members
 from genat.training.batches import Batch, Batches
@@ -258,7 +258,7 @@ class Trainer:
     def _update_average(self) -> None:
         if self.average is None or self.recipe.ema is None:
             return
-        decay = min(self.recipe.ema, (1 + self.iteration) / (10 + self.iteration))
+        decay = warmed(self.recipe.ema, iteration=self.iteration)
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.detector.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
