@@ -12,9 +12,10 @@ from torch import Tensor
 
 from genat import plots
 from genat.baselines import Classifier
+from genat.baselines.images import Dcgan
 from genat.evaluation import generated
 from genat.evaluation.fidelity import Extractor, Fidelity, fidelity, memorisation
-from genat.evaluation.peer import Dcgan, Peer
+from genat.evaluation.peer import Peer
 from genat.generation import Samples
 from genat.sources import digits
 
