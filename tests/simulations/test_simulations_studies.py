@@ -167,7 +167,7 @@ def test_the_ablation_is_of_gat_on_one_data_set(
     assert len(rows) == 16
     assert {row["trainer"] for row in rows} == set(call["trainers"])
     assert [row["setting"] for row in rows if row["trainer"] == "growth-of-the-steps-grow-1-to-20"] == [
-        "grow 1 to 20", "to 20", "0.02 to 0.1, shrinking", "none"
+        "grow 1 to 20", "to 20", "0.1", "none"
     ]  # fmt: skip
     assert [path.name for path in made.pictures] == ["ablation.png"]
     assert made.pictures[0].read_bytes() == b"drawn"

@@ -15,7 +15,6 @@ def families(base: Gat) -> dict[str, dict[str, Gat]]:
         >>> [len(family) for family in families(Gat()).values()]
         [4, 4, 4, 4]
     """
-    one_size, (low, high) = replace(base, shrink=(1.0, 1.0)), base.step_size
     return {
         "growth of the steps": {
             f"grow {base.first} to {base.last}": base,
@@ -30,10 +29,10 @@ def families(base: Gat) -> dict[str, dict[str, Gat]]:
             "to 40": replace(base, last=40),
         },
         "size of the steps": {
-            f"{low:g} to {high:g}, shrinking": base,
-            "0.1": replace(one_size, step_size=(0.1, 0.1)),
-            "0.02": replace(one_size, step_size=(0.02, 0.02)),
-            "0.005": replace(one_size, step_size=(0.005, 0.005)),
+            f"{base.step_size:g}": base,
+            "0.3": replace(base, step_size=0.3),
+            "0.02": replace(base, step_size=0.02),
+            "0.005": replace(base, step_size=0.005),
         },
         "ball": {
             "none": base,
@@ -58,7 +57,7 @@ def key(family: str, label: str) -> str:
     """Return a folder's name for a setting.
 
     Example:
-        >>> key("size of the steps", "0.02 to 0.1, shrinking")
-        'size-of-the-steps-0.02-to-0.1-shrinking'
+        >>> key("ball", "Linf 0.05")
+        'ball-Linf-0.05'
     """
-    return f"{family} {label}".replace(",", "").replace(" ", "-")
+    return f"{family} {label}".replace(" ", "-")

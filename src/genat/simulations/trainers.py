@@ -100,15 +100,13 @@ class Gat:
 
     The papers' 2-D experiments take 50,000 full-batch iterations of a network with 1,004,001 parameters. These
     settings reach their pictures with a hundredth of the arithmetic: small batches, an input scaled so that fine
-    detail is learned early, Adam steps of many sizes (long ones travel between the modes, short ones settle on them),
-    and a learning rate that falls at the end.
+    detail is learned early, Adam steps twice as long, and a learning rate that falls at the end.
 
     Attributes:
         iterations, batch_size, rate, anneal, ema: of the training, as in `genat.fit`.
         hidden, std: of the network; the input is (x - 0.5) / std.
         first, last, ramp: the ascent's steps grow from first to last over this share of the iterations.
-        step_size, shrink: smallest and largest; each sample draws its own, as in `genat.fit`.
-        rule: of the ascent.
+        step_size, rule: of the ascent.
         norm, radius, random_start: the ball; radius None is unconstrained.
 
     Raises:
@@ -125,8 +123,7 @@ class Gat:
     first: int = 1
     last: int = 20
     ramp: float = 0.5
-    step_size: tuple[float, float] = (0.02, 0.1)
-    shrink: tuple[float, float] = (0.02, 1.0)
+    step_size: float = 0.1
     rule: Rule = "adam"
     norm: Literal["l2", "linf"] = "l2"
     radius: float | None = None
@@ -183,7 +180,6 @@ class Gat:
                 iterations=self.iterations,
                 steps=self.curriculum(),
                 step_size=self.step_size,
-                shrink=self.shrink,
                 ball=self.ball,
                 rule=self.rule,
                 random_start=self.random_start,
@@ -223,7 +219,7 @@ class Gat:
         Args:
             detector: of one seed.
             toy: where its positives and outside points lie.
-            seed: of starts and step sizes.
+            seed: of the starts.
             n: how many.
 
         Returns:
@@ -234,16 +230,13 @@ class Gat:
         """
         draw = step_generator(seed, 0, "samples")
         starts = toy.outside[torch.randint(len(toy.outside), (n,), generator=draw)]
-        low, high = self.step_size
-        sizes = low * (high / low) ** torch.rand(n, generator=draw)
         device = next(detector.parameters()).device
         with torch.no_grad():
             level = detector(toy.target.to(device)).median().item()
         if not math.isfinite(level):
             raise NonFiniteError(torch.ones(n, dtype=torch.bool))
         points, way = starts.to(device), list[Tensor]()
-        stages: list[tuple[int, float | Tensor]] = [(max(self.last, 1), sizes.to(device)), *_SETTLE]
-        for steps, size in stages:
+        for steps, size in ((max(self.last, 1), self.step_size), *_SETTLE):
             end = climb(detector, points, steps=steps, step_size=size, rule=self.rule, stop_at=level, trajectory=True)
             assert end.trajectory is not None
             way.append(end.trajectory[1 if way else 0 :, :TRAJECTORIES].cpu())
