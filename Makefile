@@ -51,10 +51,10 @@ SIMULATE := $(BIN)/genat simulate
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/
 	$(SIMULATE) spirals,checkerboard --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/paper
 	$(SIMULATE) ring,grid,spirals,checkerboard --trainers gat --seeds 0 --output runs/simulations/figure
-	$(SIMULATE) blobs --trainers gat,clean --seeds 0-4 --output runs/simulations/line
+	$(SIMULATE) blobs --trainers gat,gat-ball,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-4 --output runs/simulations/line
 	$(SIMULATE) ring,grid --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-9 --budget 2e6 --output runs/simulations/modes
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
-	$(SIMULATE) ablation --seeds 0-2 --budget 1.2e6 --output runs/simulations/ablation
+	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
 	$(SIMULATE) failures --seeds 0-9 --budget 5e5 --output runs/simulations/failures
 	$(BIN)/python docs/collect.py
 

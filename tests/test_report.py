@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import yaml
 from PIL import Image
 
 from genat import config, plots, report, runs
+from genat.config import SamplingConfig
 from genat.evaluation import protocol
+from genat.generation import Rejection
+from genat.report import results
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -230,7 +234,7 @@ def test_saved_samples_hold_the_pixels_that_were_made(tiny_run: Path) -> None:
 def _edit_two_ways(folder: Path) -> runs.Run:
     run = runs.load(folder)
     images = run.held_out().tensor()[:9]
-    how = report.climbing(run, strength=0.5)
+    how = run.climbing(strength=0.5)
     report.save(
         report.transformed(run, images, [f"{i}" for i in range(9)], how=how),
         folder / report.TRANSFORMED,
@@ -268,15 +272,21 @@ def test_ways_of_eight_are_shown_and_all_results_are_written(tiny_run: Path) -> 
         assert way.size == (6 * 66 + 2, 8 * 66 + 2)
 
 
-def test_how_a_run_climbs_is_its_configurations_and_can_be_turned(tiny_run: Path) -> None:
+def test_samples_climb_as_the_run_does_and_are_rejected_only_then(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = runs.load(tiny_run)
-    own: dict[str, object] = {"steps": 5, "step_size": 0.2, "shrink": 1.0, "stop_at": None, "strength": 1.0}
-    assert dict(report.climbing(run)) == own
-    turned: dict[str, object] = {"steps": 2, "step_size": 0.5, "shrink": 0.5, "stop_at": 3.0, "strength": 0.1}
-    assert dict(report.climbing(run, steps=2, step_size=0.5, shrink=0.5, stop_at=3.0, strength=0.1)) == turned
-    assert torch.equal(
-        report.make_samples(run, [3]).images, report.make_samples(run, [3], how=report.climbing(run)).images
-    )
+    run = replace(run, config=run.config.model_copy(update={"sampling": SamplingConfig(steps=5, tries=3)}))
+    asked: list[Rejection | None] = []
+
+    def note(*_: object, rejection: Rejection | None, **__: object) -> None:
+        asked.append(rejection)
+
+    monkeypatch.setattr(results, "sample", note)
+    own, other = run.climbing(), run.climbing(strength=0.5)
+    for how, tries in ((None, None), (own, None), (other, None), (other, 2), (None, 1)):
+        report.make_samples(run, [3], how=how, tries=tries)
+    assert [one and one.tries for one in asked] == [3, 3, None, 2, None]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from genat import assemble, checkpoints, config, detection, runs
-from genat.config import Config
+from genat.ascent import Rule
+from genat.config import Config, SamplingConfig
+from genat.generation import Rejection
 from genat.training import DivergenceError, Step
 
 
@@ -90,6 +92,34 @@ def test_the_first_weights_file_is_not_needed_any_more(settings: Config, tmp_pat
     runs.train(changed(settings, init=str(tmp_path / "first.safetensors"), iterations=2), tmp_path / "run")
     (tmp_path / "first.safetensors").unlink()
     assert runs.load(tmp_path / "run").iteration == 2
+
+
+def test_how_a_run_climbs_is_its_configurations_and_can_be_turned(tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    own: dict[str, object] = {"steps": 5, "step_size": 0.2, "shrink": 1.0, "stop_at": None, "strength": 1.0}
+    assert dict(run.climbing()) == own | {"rule": "steepest"}
+    turned: dict[str, object] = {"steps": 2, "step_size": 0.5, "shrink": 0.5, "stop_at": 3.0, "strength": 0.1}
+    assert dict(run.climbing(steps=2, step_size=0.5, shrink=0.5, stop_at=3.0, strength=0.1)) == turned | {
+        "rule": "steepest"
+    }
+
+
+@pytest.mark.parametrize(("sampling", "expected"), [(None, "adam"), ("sign", "sign")])
+def test_a_run_climbs_by_the_rule_it_was_trained_with(sampling: Rule | None, expected: str, tiny_run: Path) -> None:
+    run = runs.load(tiny_run)
+    settings = run.config.model_copy(update={"rule": "adam", "sampling": SamplingConfig(rule=sampling)})
+    assert replace(run, config=settings).climbing()["rule"] == expected
+
+
+def test_samples_are_judged_by_held_out_images(tiny_run: Path, stopped: Path) -> None:
+    run = runs.load(tiny_run)
+    assert run.rejection() is None
+    assert run.calibration is not None
+    found = run.rejection(tries=4)
+    assert found == Rejection(run.calibration.logits.quantile(0.95).item(), 4)
+    assert runs.load(stopped).rejection() is None
+    with pytest.raises(ValueError, match="expected a finished training"):
+        runs.load(stopped).rejection(tries=2)
 
 
 def test_images_held_out_are_kept(tiny_run: Path, settings: Config) -> None:

@@ -20,7 +20,7 @@ from genat.balls import L2Ball
 from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Prediction
-from genat.generation import one_of
+from genat.generation import Climbing, Rejection, one_of
 from genat.networks import Joint
 from genat.sources import Images, Source
 from genat.training import Fitted, Incident, Step, fit
@@ -43,6 +43,7 @@ __all__ = [
 
 CONFIG, CHECKPOINTS, CALIBRATION, HELD_OUT = "config.yaml", "checkpoints", "calibration.json", "held_out.safetensors"
 _SHOWN, _AT_ONCE = 64, 256
+_CEILING = 0.95  # of held-out target images, those whose logits stay below what samples are judged by
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,46 @@ class Run:
         joint, images = self._joint(), self._checked(images)
         with torch.no_grad():
             return torch.cat([joint.classify(batch).double() for batch in torch.split(images, _AT_ONCE)])
+
+    def climbing(
+        self,
+        *,
+        steps: int | None = None,
+        step_size: float | None = None,
+        shrink: float | None = None,
+        stop_at: float | None = None,
+        strength: float = 1.0,
+    ) -> Climbing:
+        """Return how the run climbs to generate, as its configuration says and a person turns it.
+
+        Args:
+            steps, step_size, shrink: of a climb; None is the configuration's own.
+            stop_at, strength: as in `genat.generation.Climbing`.
+        """
+        own = self.config.sampling
+        return Climbing(
+            steps=steps or own.steps,
+            step_size=step_size or own.step_size,
+            shrink=shrink or own.shrink,
+            rule=own.rule or self.config.rule,
+            stop_at=stop_at,
+            strength=strength,
+        )
+
+    def rejection(self, *, tries: int | None = None) -> Rejection | None:
+        """Return which climbs are kept as samples; None where every one is.
+
+        Args:
+            tries: the most climbs a sample; None is the configuration's own.
+
+        Raises:
+            ValueError: where more than one climb is asked for and the training has not ended, so that there are no
+                held-out images to judge a climb's logit by.
+        """
+        tries = tries or self.config.sampling.tries
+        if tries == 1:
+            return None
+        return Rejection(self._calibrated().logits.quantile(_CEILING).item(), tries)
 
     def of_class(self, kind: str | int) -> nn.Module:
         """Return the detector of one class, to generate with: its logit is the joint network's for that class.

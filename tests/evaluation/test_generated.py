@@ -44,7 +44,7 @@ def close(
 ) -> tuple[dict[str, Any], Fidelity]:
     if starts is None:
         starts = torch.rand(images.shape, generator=torch.Generator().manual_seed(5))
-    made = Samples(starts, images, None, 1)
+    made = Samples(starts, images, None, 1, len(images))
     return generated.closeness(made, real, train, extractor=FEATURES, peer=peer, cache=cache)
 
 
@@ -120,7 +120,7 @@ def test_features_of_real_images_are_kept_and_those_of_samples_never(
         return embed(images)
 
     counting = replace(FEATURES, embed=count, batch_size=10_000)
-    made = Samples(train[:40] ** 2, train[40:80] ** 2, None, 1)
+    made = Samples(train[:40] ** 2, train[40:80] ** 2, None, 1, 40)
     for _ in range(2):
         generated.closeness(made, real, train, extractor=counting, peer=None, cache=tmp_path)
     assert sorted(embedded) == sorted([40, 40, len(real), len(train), 40, 40])

@@ -12,7 +12,7 @@ BASE = Gat(iterations=123, hidden=(8,))
 PARTS = {
     "growth of the steps": {"first", "last"},
     "number of steps": {"first", "last"},
-    "size of the steps": {"step_size"},
+    "size of the steps": {"step_size", "shrink"},
     "ball": {"norm", "radius"},
 }
 
@@ -39,9 +39,11 @@ def test_what_is_wrong_with_each() -> None:
     numbers = [setting.last for setting in made["number of steps"].values()]
     assert min(numbers) == 1
     assert max(numbers) > Gat().last
-    recipe, long, *short = [setting.step_size for setting in made["size of the steps"].values()]
-    assert long > recipe > max(short)
-    assert short == sorted(short, reverse=True)
+    recipe, *others = made["size of the steps"].values()
+    sizes = [setting.step_size for setting in others]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > recipe.step_size > sizes[-1]
+    assert {setting.shrink for setting in others} == {(1.0, 1.0)}
     radii = [setting.radius for setting in made["ball"].values()]
     assert radii == [None, 0.05, 0.2, 0.5]
 
@@ -49,7 +51,7 @@ def test_what_is_wrong_with_each() -> None:
 def test_labels_say_what_the_recipe_is() -> None:
     made = families(Gat(first=2, last=7, step_size=0.25))
     assert [next(iter(settings)) for settings in made.values()] == [
-        "grow 2 to 7", "to 7", "0.25", "none"
+        "grow 2 to 7", "to 7", "0.25, some shrinking", "none"
     ]  # fmt: skip
 
 

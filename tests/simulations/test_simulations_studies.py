@@ -162,17 +162,17 @@ def test_the_ablation_is_of_gat_on_one_data_set(
     base = call["trainers"]["growth-of-the-steps-grow-1-to-20"]
     assert base == lineup.trainers(["gat"], budget=1e6)["gat"]
     assert {trainer.iterations for trainer in call["trainers"].values()} == {base.iterations}
-    assert len(call["trainers"]) == 13
+    assert len(call["trainers"]) == 14
     rows = strictly((tmp_path / "table.json").read_text())["rows"]
-    assert len(rows) == 16
+    assert len(rows) == 17
     assert {row["trainer"] for row in rows} == set(call["trainers"])
     assert [row["setting"] for row in rows if row["trainer"] == "growth-of-the-steps-grow-1-to-20"] == [
-        "grow 1 to 20", "to 20", "0.1", "none"
+        "grow 1 to 20", "to 20", "0.1, some shrinking", "none"
     ]  # fmt: skip
     assert [path.name for path in made.pictures] == ["ablation.png"]
     assert made.pictures[0].read_bytes() == b"drawn"
     ((families, share),) = shown
-    assert [len(family) for family in families.values()] == [4, 4, 4, 4]
+    assert [len(family) for family in families.values()] == [4, 4, 5, 4]
     assert families["ball"]["none"].trainer == "growth-of-the-steps-grow-1-to-20"
     assert share == support_share(TOYS["spirals"]())
 

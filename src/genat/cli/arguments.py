@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `genat train` makes it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Ascent steps; the run's own by default.")]
-StepSize = Annotated[float | None, typer.Option(min=1e-9, help="Length of a step (L2, pixels in [0, 1]).")]
+StepSize = Annotated[
+    float | None, typer.Option(min=1e-9, help="Length of a step, pixels in [0, 1]; the run's own by default.")
+]
 Strength = Annotated[
     float, typer.Option(min=1e-9, max=1, help="Share of the full way: 0.1 changes little, 1 is all of it.")
 ]
 StopAt = Annotated[float | None, typer.Option(help="An image whose logit has reached this level moves no further.")]
-Shrink = Annotated[float, typer.Option(min=1e-9, max=1, help="The last step's length over the first's.")]
+Shrink = Annotated[
+    float | None,
+    typer.Option(min=1e-9, max=1, help="The last step's length over the first's; the run's own by default."),
+]
 
 
 _MOST_SEEDS = 1_000_000

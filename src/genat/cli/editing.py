@@ -101,7 +101,7 @@ def edit(
     step_size: StepSize = None,
     strength: Strength = 1.0,
     stop_at: StopAt = None,
-    shrink: Shrink = 1.0,
+    shrink: Shrink = None,
     as_json: Json = False,
 ) -> None:
     """Change images by mask, inpaint, denoise, interpolate, compose: each result, before and after, and the way."""
@@ -121,7 +121,7 @@ def edit(
     from genat import report, runs
 
     loaded = runs.load(run)
-    how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
+    how = loaded.climbing(steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
     made = _make(asked, loaded, how)
     print_files(report.save(made, output or run / report.EDITED / mode, command=command_line()), as_json=as_json)
 

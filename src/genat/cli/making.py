@@ -40,7 +40,15 @@ def sample(
     step_size: StepSize = None,
     strength: Strength = 1.0,
     stop_at: StopAt = None,
-    shrink: Shrink = 1.0,
+    shrink: Shrink = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most climbs a sample, where a climb is kept by chance as its logit says; the run's own by "
+            "default, and 1 where it climbs another way than its own.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Generate images: a PNG a seed, a grid and the trajectories, into the run's samples/ or its class's there."""
@@ -48,14 +56,15 @@ def sample(
 
     wanted = parse_seeds(seeds)
     loaded, index = _load(run, of_class)
-    how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
-    made = report.make_samples(loaded, wanted, how=how)
-    ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], how=how, trajectory=True)
+    how = loaded.climbing(steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
+    made = report.make_samples(loaded, wanted, how=how, tries=tries)
+    ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], how=how, tries=tries, trajectory=True)
     grid = report.save_samples(loaded, made, ways, wanted, of_class=index)
     if as_json:
-        typer.echo(json.dumps({"grid": str(grid), "seeds": wanted, "passes_per_sample": made.passes}))
+        record = {"grid": str(grid), "seeds": wanted, "passes_per_sample": made.passes, "climbs": made.climbs}
+        typer.echo(json.dumps(record))
         return
-    most = "" if stop_at is None else "at most "
+    most = "" if stop_at is None and made.climbs == len(wanted) else "at most "
     typer.echo(f"{len(wanted)} samples, {most}{made.passes} passes each: {grid}")
 
 
@@ -69,14 +78,14 @@ def transform(
     step_size: StepSize = None,
     strength: Strength = 1.0,
     stop_at: StopAt = None,
-    shrink: Shrink = 1.0,
+    shrink: Shrink = None,
     as_json: Json = False,
 ) -> None:
     """Turn any images into the target distribution; writes each result, before and after, and the way."""
     from genat import report
 
     loaded, _ = _load(run, of_class)
-    how = report.climbing(loaded, steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
+    how = loaded.climbing(steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
     names = [f"{i:03d}-{path.stem}" for i, path in enumerate(images)]
     made = report.transformed(loaded, read_images(images, loaded), names, how=how)
     written = report.save(made, output or run / report.TRANSFORMED, command=command_line())

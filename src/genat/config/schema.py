@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from genat.ascent import Rule
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
 from genat.recipe import Classification
@@ -258,10 +259,20 @@ class OutsideConfig(Section):
 
 
 class SamplingConfig(Section):
-    """How `genat sample` and `genat transform` climb."""
+    """How `genat sample` and `genat transform` climb.
+
+    Attributes:
+        steps, step_size, shrink: of a climb, see `genat.generation.Climbing`.
+        rule: of the direction; null is the training's.
+        tries: the most climbs a sample, see `genat.generation.Rejection`; 1 keeps every climb. The ceiling is the
+            logit that 95 % of the held-out target images stay below.
+    """
 
     steps: PositiveInt = 32
     step_size: PositiveFloat = 0.2
+    shrink: UpToOne = 1.0
+    rule: Rule | None = None
+    tries: PositiveInt = 1
 
 
 class Config(Section):
@@ -280,7 +291,7 @@ class Config(Section):
     step_size: Size = 0.2
     shrink: Shrink = 1.0
     ball: BallConfig = BallConfig()
-    rule: Literal["steepest", "normalized", "sign", "adam"] = "steepest"
+    rule: Rule = "steepest"
     random_start: bool = False
     descent: DescentConfig = DescentConfig()
     r1: NonNegativeFloat = 0.01

@@ -17,7 +17,7 @@ from genat.baselines import Classifier
 from genat.evaluation import generated, peer
 from genat.evaluation.families import families, seen
 from genat.evaluation.ood import OodTable, as_dicts, ood_table
-from genat.generation import sample
+from genat.generation import Climbing, sample
 from genat.provenance import provenance
 from genat.runs import Run
 from genat.sources import Images
@@ -188,18 +188,20 @@ def _generation(
         return figures, pictures
     rival = peer.gan(run, data.train, n=n, say=say) if gan else None
     say(f"generation: {n} samples")
+    how = run.climbing()
     made = sample(
         run.detector,
         assemble.outside(run.config, run.shape, data),
         seeds=range(_SEED, _SEED + n),
-        **run.config.sampling.model_dump(),
-        chunk=250,
+        rejection=run.rejection(),
+        **Climbing(**{**how, "chunk": 250}),
     )
     if classifier is not None:
         labels = _labels(inside, classes)
         figures["generation"] = generated.recognition(classifier, made, real, train, labels=labels)
         figures["generation"] |= {"classes": list(classes), "passes_per_sample": made.passes}
-        figures["generation"] |= run.config.sampling.model_dump()
+        figures["generation"] |= {name: how[name] for name in ("steps", "step_size", "shrink", "rule")}
+        figures["generation"] |= {"tries": run.config.sampling.tries, "climbs": made.climbs}
     if extractor is not None:
         say(f"fidelity: on {extractor.name} features")
         chosen, cache = generated.some_of(real, 2 * n), run.folder / FOLDER / CACHE

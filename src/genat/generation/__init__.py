@@ -8,10 +8,11 @@ from genat.generation.chunks import Climbing, climb_in_chunks
 from genat.generation.composing import compose, one_of
 from genat.generation.editing import denoise, edit, inpaint, transform
 from genat.generation.masks import box_mask, load_mask
-from genat.generation.sampling import Samples, draw_starts, interpolate, sample
+from genat.generation.sampling import Rejection, Samples, draw_starts, interpolate, sample
 
 __all__ = [
     "Climbing",
+    "Rejection",
     "Samples",
     "box_mask",
     "climb_in_chunks",

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from genat.arguments import check_ascent
-from genat.ascent import UNIT_BOX, Box, Climb, Detector, Rule, climb, spread
+from genat.ascent import UNIT_BOX, Box, Climb, Detector, Rule, climb, frozen, spread
 from genat.balls import Ball, L2Ball, LinfBall
+
+CHUNK = 16
+"""How many samples climb at once where nothing else is said."""
 
 
 class Climbing(TypedDict, total=False):
@@ -58,7 +61,7 @@ def climb_in_chunks(
     mask: Tensor | None = None,
     rule: Rule = "steepest",
     trajectory: bool = False,
-    chunk: int = 16,
+    chunk: int = CHUNK,
     callback: Callable[[int, int], None] | None = None,
 ) -> Climb:
     """Climb from the starts, so that each result is a function of its own start and mask, whatever its company.
@@ -127,6 +130,19 @@ def climb_in_chunks(
         if callback is not None:
             callback(first + n, len(starts))
     return _joined(parts)
+
+
+@torch.no_grad()
+def logits_in_chunks(detector: Detector, points: Tensor, *, chunk: int = CHUNK) -> Tensor:
+    """Return the logits of points `(N, *)`, N >= 1, so that each is a function of its own point, whatever its company.
+
+    Example:
+        >>> logits_in_chunks(lambda x: x.sum(1), torch.eye(3), chunk=2)
+        tensor([1., 1., 1.])
+    """
+    with frozen(detector):
+        parts = [detector(_filled(part, chunk))[: len(part)] for part in torch.split(points, chunk)]
+    return torch.cat(parts)
 
 
 def _scaled(ball: Ball, strength: float) -> Ball:

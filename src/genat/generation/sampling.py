@@ -1,5 +1,6 @@
 """Images from seeds, and the way from one start to another."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from genat.ascent import Climb, Detector
 from genat.balls import Ball, L2Ball, per_sample
-from genat.generation.chunks import Climbing, climb_in_chunks
+from genat.generation.chunks import CHUNK, Climbing, climb_in_chunks, logits_in_chunks
 from genat.sources import Source
 
 
@@ -21,18 +22,71 @@ class Samples:
         starts: `(N, *)` what the climbs began from.
         images: `(N, *)` where they ended.
         trajectory: `(steps + 1, N, *)` the way, where asked for, else None.
-        passes: forward and backward passes spent on each sample; with `stop_at`, the most spent on one.
+        passes: forward and backward passes spent on each sample; with `stop_at` or `Rejection`, the most spent on one.
+        climbs: how many were made in all: one a sample, and with `Rejection` more.
     """
 
     starts: Tensor
     images: Tensor
     trajectory: Tensor | None
     passes: int
+    climbs: int
 
 
 def samples_of(starts: Tensor, end: Climb) -> Samples:
     """Return a climb's end beside the starts it began from."""
-    return Samples(starts, end.points, end.trajectory, int(end.passes.max()))
+    return Samples(starts, end.points, end.trajectory, int(end.passes.max()), len(starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    r"""Which climbs `sample` keeps, so that samples come as often as the target has them.
+
+    The optimal detector against an adversary of density q is :math:`D = p / (p + q)`, and its logit
+    :math:`f = \log p / q`: high where climbs arrive too seldom, low where they crowd. So a climb that ends at x is
+    kept with probability
+
+    .. math:: \min(1, e^{f(x) - c})
+
+    and what is kept has the density p wherever f does not exceed the ceiling c. A seed whose climb is refused draws
+    another start. The adversary that the detector has learned is that of the end of training: the argument is for its
+    number of steps and their size, and holds as far as the detector is optimal, which is to be measured.
+
+    Args:
+        ceiling: c, a logit that few samples exceed, such as the 95 % quantile of held-out target data; the higher, the
+            more climbs are refused.
+        tries: the most climbs a sample, at least 1. Where all are refused, the one of the highest logit is kept.
+
+    Raises:
+        ValueError: where the ceiling is not finite or tries is below 1.
+
+    References:
+        Discriminator Rejection Sampling (Azadi, Olsson, Darrell, Goodfellow, Odena, 2019), for the samples of a GAN
+        https://arxiv.org/abs/1810.06758
+
+    Example:
+        Half of the starts are at 0 and half at 1, where the detector says that the target has three times as much.
+
+        >>> from genat.sources import Samples as Points
+        >>> detector = lambda x: math.log(3) * x[:, 0]
+        >>> starts, seeds = Points(torch.tensor([[0.0], [1.0]])), range(2000)
+        >>> made = sample(detector, starts, seeds=seeds, steps=0, step_size=1.0, rejection=Rejection(math.log(3)))
+        >>> round(made.images.mean().item(), 2), round(made.climbs / 2000, 1)
+        (0.75, 1.5)
+    """
+
+    ceiling: float
+    tries: int = 8
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.ceiling):
+            raise ValueError(f"expected a finite ceiling, got {self.ceiling}")
+        if self.tries < 1:
+            raise ValueError(f"expected tries to be at least 1, got {self.tries}")
+
+    def keeps(self, logits: Tensor, chances: Tensor) -> Tensor:
+        """Return which climbs are kept, `(N,)` bool, by their logits and a uniform draw for each."""
+        return chances < (logits.double() - self.ceiling).exp()
 
 
 def draw_starts(outside: Source, *, seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
@@ -55,11 +109,19 @@ def draw_starts(outside: Source, *, seeds: Sequence[int], device: torch.device |
         >>> bool((several[1] == draw_starts(Box(2), seeds=[8])[0]).all())
         True
     """
+    return _drawn(outside, _generators(seeds)).to(device)
+
+
+def _generators(seeds: Sequence[int]) -> list[torch.Generator]:
     if len(seeds) == 0:
         raise ValueError("expected at least one seed, got none")
     if min(seeds) < 0:
         raise ValueError(f"expected seeds of at least 0, got {min(seeds)}")
-    return torch.cat([outside.draw(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(device)
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def _drawn(outside: Source, generators: Sequence[torch.Generator]) -> Tensor:
+    return torch.cat([outside.draw(1, generator=generator) for generator in generators])
 
 
 def sample(
@@ -68,6 +130,7 @@ def sample(
     *,
     seeds: Sequence[int],
     ball: Ball = L2Ball(),
+    rejection: Rejection | None = None,
     device: torch.device | str = "cpu",
     **climbing: Unpack[Climbing],
 ) -> Samples:
@@ -82,6 +145,7 @@ def sample(
         outside: where the starts come from.
         seeds: one a sample; equal seeds give equal samples.
         ball: where each may go, centred on its start.
+        rejection: which climbs are kept; None keeps each seed's first.
         device: where the detector is.
         climbing: see `Climbing`; `steps` and `step_size` are needed.
 
@@ -101,8 +165,51 @@ def sample(
         >>> bool((alone.images == made.images[2]).all())
         True
     """
+    if rejection is not None:
+        return _kept(detector, outside, _generators(seeds), rejection, ball=ball, device=device, climbing=climbing)
     starts = draw_starts(outside, seeds=seeds, device=device)
     return samples_of(starts, climb_in_chunks(detector, starts, ball=ball, **climbing))
+
+
+def _kept(
+    detector: Detector,
+    outside: Source,
+    generators: Sequence[torch.Generator],
+    rejection: Rejection,
+    *,
+    ball: Ball,
+    device: torch.device | str,
+    climbing: Climbing,
+) -> Samples:
+    """Climb once for every seed, and again for those whose climb is refused: start, chance, start, chance, ..."""
+    tell, chunk = climbing.get("callback"), climbing.get("chunk", CHUNK)
+    settings = Climbing(**{**climbing, "callback": None})
+    waiting, spent, climbs = torch.arange(len(generators)), torch.zeros(len(generators), dtype=torch.int64), 0
+    kept: dict[str, Tensor] = {}
+    for _ in range(rejection.tries):
+        own = [generators[row] for row in waiting]
+        starts = _drawn(outside, own).to(device)
+        end = climb_in_chunks(detector, starts, ball=ball, **settings)
+        logits = logits_in_chunks(detector, end.points, chunk=chunk)
+        tried = {"starts": starts, "images": end.points, "logits": logits}
+        if end.trajectory is not None:
+            tried["way"] = end.trajectory.movedim(0, 1)
+        climbs += len(waiting)
+        spent[waiting] += end.passes.cpu() + 1  # the look at its end
+        accepted = rejection.keeps(logits.cpu(), torch.cat([torch.rand(1, generator=one) for one in own]))
+        if not kept:
+            kept = {name: values.clone() for name, values in tried.items()}
+        else:
+            better = accepted | (logits > kept["logits"][waiting]).cpu()
+            for name, values in tried.items():
+                kept[name][waiting[better]] = values[better]
+        waiting = waiting[~accepted]
+        if tell is not None:
+            tell(len(generators) - len(waiting), len(generators))
+        if len(waiting) == 0:
+            break
+    way = kept["way"].movedim(0, 1) if "way" in kept else None
+    return Samples(kept["starts"], kept["images"], way, int(spent.max()), climbs)
 
 
 def interpolate(

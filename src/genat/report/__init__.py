@@ -2,7 +2,7 @@
 
 from genat.report.edits import composed, denoised, inpainted, interpolated, masked, transformed
 from genat.report.page import REPORT, write
-from genat.report.results import EDITED, SHOWN_WAYS, TRANSFORMED, Edited, climbing, make_samples, save, save_samples
+from genat.report.results import EDITED, SHOWN_WAYS, TRANSFORMED, Edited, make_samples, save, save_samples
 from genat.report.sections import (
     Picture,
     Section,
@@ -22,7 +22,6 @@ __all__ = [
     "Picture",
     "Section",
     "Table",
-    "climbing",
     "composed",
     "denoised",
     "detection_table",

@@ -35,36 +35,28 @@ class Edited:
     way: Tensor
 
 
-def climbing(
+def make_samples(
     run: Run,
+    seeds: Sequence[int],
     *,
-    steps: int | None = None,
-    step_size: float | None = None,
-    shrink: float = 1.0,
-    stop_at: float | None = None,
-    strength: float = 1.0,
-) -> Climbing:
-    """Return how a run climbs, as its configuration says and a person turns it.
+    how: Climbing | None = None,
+    tries: int | None = None,
+    trajectory: bool = False,
+) -> Samples:
+    """Sample a run as its configuration says, or as `how` says.
 
     Args:
-        run: whose `sampling` section holds where steps and step_size are None.
-        steps, step_size, shrink, stop_at, strength: as in `genat.generation.Climbing`.
+        run: whose samples.
+        seeds: one a sample.
+        how: they climb; None is the run's own way.
+        tries: the most climbs a sample; None is the run's own where it climbs its own way, else 1: what a climb's
+            logit says of how often to keep it is learned of that way alone.
+        trajectory: keep the ways.
     """
-    settings = run.config.sampling
-    return Climbing(
-        steps=steps or settings.steps,
-        step_size=step_size or settings.step_size,
-        shrink=shrink,
-        stop_at=stop_at,
-        strength=strength,
-    )
-
-
-def make_samples(run: Run, seeds: Sequence[int], *, how: Climbing | None = None, trajectory: bool = False) -> Samples:
-    """Sample a run as its configuration says, or as `how` says."""
-    way = Climbing(**(how or climbing(run)))
-    way["trajectory"] = trajectory
-    return sample(run.detector, assemble.outside(run.config, run.shape), seeds=seeds, **way)
+    own = run.climbing()
+    way = Climbing(**{**(how or own), "trajectory": trajectory})
+    rejection = run.rejection(tries=1 if tries is None and how not in (None, own) else tries)
+    return sample(run.detector, assemble.outside(run.config, run.shape), seeds=seeds, rejection=rejection, **way)
 
 
 def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int], *, of_class: int | None = None) -> Path:

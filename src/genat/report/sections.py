@@ -22,7 +22,6 @@ from genat.report.results import (
     SHOWN_WAYS,
     TRANSFORMED,
     WAY,
-    climbing,
     make_samples,
     save_samples,
 )
@@ -78,14 +77,18 @@ def generation(run: Run) -> Section:
     ]
     if ways.trajectory is not None:
         pictures.append(Picture(plots.trajectories(ways.trajectory), "from outside data to sample, seeds 0 to 7"))
-    settings = run.config.sampling
+    how = run.climbing()
     kinds = [part.kind for part in run.config.outside]
     fitted = "fitted" if "class-gaussians" in kinds else "not fitted"
     words = (
-        f"Each sample is an ascent of {settings.steps} steps of {settings.step_size:g} (L2, pixels in [0, 1]) on the "
-        f"detector's logit, from outside data ({', '.join(kinds)}) that was {fitted} to the "
-        "target. There is no generator."
+        f"Each sample is an ascent of {how['steps']} {how['rule']} steps of {how['step_size']:g} on the detector's "
+        f"logit, from outside data ({', '.join(kinds)}) that was {fitted} to the target. There is no generator."
     )
+    if made.climbs > len(made.images):
+        words += (
+            " A climb is kept with a probability that rises with its logit, else another start is drawn: "
+            f"{made.climbs} climbs were made for these {len(made.images)} samples."
+        )
     return Section("Generation", [words], pictures)
 
 
@@ -93,7 +96,7 @@ def _families(run: Run) -> Picture:
     """Before and after, a row for each family of the evaluation."""
     inputs = families(run.held_out(), n=8, seed=1)
     before = torch.cat(list(inputs.values()))
-    after = transform(run.detector, before, **climbing(run)).points
+    after = transform(run.detector, before, **run.climbing()).points
     caption = f"any input can be transformed: {', '.join(inputs)}, with what became of each below it"
     return Picture(plots.pairs(before, after), caption)
 

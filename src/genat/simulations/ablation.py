@@ -13,8 +13,9 @@ def families(base: Gat) -> dict[str, dict[str, Gat]]:
 
     Example:
         >>> [len(family) for family in families(Gat()).values()]
-        [4, 4, 4, 4]
+        [4, 4, 5, 4]
     """
+    even = replace(base, shrink=(1.0, 1.0))
     return {
         "growth of the steps": {
             f"grow {base.first} to {base.last}": base,
@@ -29,10 +30,11 @@ def families(base: Gat) -> dict[str, dict[str, Gat]]:
             "to 40": replace(base, last=40),
         },
         "size of the steps": {
-            f"{base.step_size:g}": base,
-            "0.3": replace(base, step_size=0.3),
-            "0.02": replace(base, step_size=0.02),
-            "0.005": replace(base, step_size=0.005),
+            f"{base.step_size:g}, some shrinking": base,
+            "0.3 throughout": replace(even, step_size=0.3),
+            "0.1 throughout": replace(even, step_size=0.1),
+            "0.02 throughout": replace(even, step_size=0.02),
+            "0.005 throughout": replace(even, step_size=0.005),
         },
         "ball": {
             "none": base,
@@ -57,7 +59,7 @@ def key(family: str, label: str) -> str:
     """Return a folder's name for a setting.
 
     Example:
-        >>> key("ball", "Linf 0.05")
-        'ball-Linf-0.05'
+        >>> key("size of the steps", "0.1, some shrinking")
+        'size-of-the-steps-0.1-some-shrinking'
     """
-    return f"{family} {label}".replace(" ", "-")
+    return f"{family} {label}".replace(",", "").replace(" ", "-")

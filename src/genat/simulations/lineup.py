@@ -178,7 +178,7 @@ def toy_target(toy: Toy) -> Samples:
 
 TRAINERS: dict[str, Trainer] = {
     "gat": Gat(),
-    "gat-ball": Gat(first=10, last=10, step_size=0.05, norm="linf", radius=0.5, random_start=True),
+    "gat-ball": Gat(first=10, last=10, step_size=0.05, shrink=(1.0, 1.0), norm="linf", radius=0.5, random_start=True),
     "clean": Gat(first=0, last=0),
     "gan": Gan(),
     "gan-saturating": Gan(saturating=True, ratio=1.0),

@@ -100,13 +100,15 @@ class Gat:
 
     The papers' 2-D experiments take 50,000 full-batch iterations of a network with 1,004,001 parameters. These
     settings reach their pictures with a hundredth of the arithmetic: small batches, an input scaled so that fine
-    detail is learned early, Adam steps twice as long, and a learning rate that falls at the end.
+    detail is learned early, Adam steps twice as long, of which some ascents' shrink on the way (long ones travel between
+    the modes, short ones settle on them), and a learning rate that falls at the end.
 
     Attributes:
         iterations, batch_size, rate, anneal, ema: of the training, as in `genat.fit`.
         hidden, std: of the network; the input is (x - 0.5) / std.
         first, last, ramp: the ascent's steps grow from first to last over this share of the iterations.
         step_size, rule: of the ascent.
+        shrink: smallest and largest; each sample draws its own, as in `genat.fit`.
         norm, radius, random_start: the ball; radius None is unconstrained.
 
     Raises:
@@ -124,6 +126,7 @@ class Gat:
     last: int = 20
     ramp: float = 0.5
     step_size: float = 0.1
+    shrink: tuple[float, float] = (0.1, 1.0)
     rule: Rule = "adam"
     norm: Literal["l2", "linf"] = "l2"
     radius: float | None = None
@@ -180,6 +183,7 @@ class Gat:
                 iterations=self.iterations,
                 steps=self.curriculum(),
                 step_size=self.step_size,
+                shrink=self.shrink,
                 ball=self.ball,
                 rule=self.rule,
                 random_start=self.random_start,
