@@ -100,7 +100,7 @@ class Gat:
 
     The papers' 2-D experiments take 50,000 full-batch iterations of a network with 1,004,001 parameters. These
     settings reach their pictures with a hundredth of the arithmetic: small batches, an input scaled so that fine
-    detail is learned early, Adam steps twice as long, of which some ascents' shrink on the way (long ones travel between
+    detail is learned early, Adam steps twice as long, which some ascents shorten on the way (long ones travel between
     the modes, short ones settle on them), and a learning rate that falls at the end.
 
     Attributes:
