@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from genat import assemble, config, sources
-from genat.config import AugmentConfig, Config
+from genat import assemble, checkpoints, config, networks, sources
+from genat.config import AugmentConfig, Config, load
 from genat.sources.datasets import FASHION_MNIST_FOLDER
 from genat.training import Health
 
@@ -235,6 +235,18 @@ def test_the_detector_is_a_function_of_the_seed() -> None:
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_convolutions_lie_channels_last_and_say_the_same() -> None:
+    settings = load("images", ["network_options.width=4"])
+    detector = assemble.detector(settings, (3, 8, 8))
+    layers = [layer for layer in detector.modules() if isinstance(layer, nn.Conv2d)]
+    assert layers
+    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in layers)
+    plain = networks.build("small_convnet", (3, 8, 8), {"width": 4}, seed=settings.seed)
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(detector(x), plain(x))
+    assert checkpoints.digest(detector.state_dict()) == checkpoints.digest(plain.state_dict())
 
 
 def test_initial_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -153,6 +153,9 @@ def augmentation(config: AugmentConfig) -> sources.Augment | None:
 def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.Module:
     """Return the configured network for samples of this shape, its first weights a function of the seed.
 
+    Convolutions' weights lie channels last, which makes a pass on a processor 1.2 to 1.5 times as fast, and faster on a
+    GPU in half precision; it changes results by rounding alone.
+
     Args:
         config: the configuration.
         shape: of one sample.
@@ -173,7 +176,7 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
         weighted = network.classifier
     if config.init is not None:
         networks.init(weighted, config.init)
-    return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # not in its stubs
 
 
 def optimizer(config: Config) -> OptimizerFactory:

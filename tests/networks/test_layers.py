@@ -113,6 +113,11 @@ def test_affine_starts_as_the_identity_and_has_second_derivatives(images: Tensor
     assert torch.autograd.gradgradcheck(lambda x: layer.double()(x) ** 2, images[:1].double().requires_grad_())
 
 
+def test_affine_keeps_half_precision(images: Tensor) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Affine(3)(nn.Conv2d(3, 3, 1)(images)).dtype == torch.bfloat16
+
+
 def test_residual_adds_its_two_ways(images: Tensor) -> None:
     branch = nn.Conv2d(3, 3, 1)
     assert torch.equal(Residual(branch, nn.Identity())(images), branch(images) + images)

@@ -132,7 +132,8 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled and shifted maps, `(N, C, H, W)`."""
-        return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)  # else mixed precision would end at this layer
+        return torch.addcmul(bias[:, None, None], x, weight[:, None, None])
 
     def extra_repr(self) -> str:
         """Show the number of channels."""
