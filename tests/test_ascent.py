@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from genat.ascent import Climb, NonFiniteError, ascend, climb, frozen
+from genat.ascent import Climb, NonFiniteError, Rule, ascend, climb, frozen
 from genat.balls import Ball, L2Ball, LinfBall, distance
 from genat.networks import Together
 
@@ -44,7 +44,6 @@ def close(actual: Tensor, expected: Tensor, *, atol: float = 1e-6) -> None:
 both = pytest.mark.parametrize("ball_type", [L2Ball, LinfBall])
 uphill_and_down = pytest.mark.parametrize("descend", [False, True])
 rules = pytest.mark.parametrize("rule", ["steepest", "normalized", "sign", "adam"])
-Rule = Literal["steepest", "normalized", "sign", "adam"]
 
 
 # Closed forms
@@ -616,6 +615,21 @@ def test_one_step_is_the_first() -> None:
 def test_a_free_way_and_a_stuck_one() -> None:
     climbed = climb(lambda x: x.sum(1), torch.tensor([[0.0], [1.0]]), steps=4, step_size=0.25)
     torch.testing.assert_close(climbed.path / climbed.reach, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("rule", ["sign", "adam", "steepest", "normalized"])
+@pytest.mark.parametrize("ball", [L2Ball(), LinfBall()])
+def test_the_path_is_measured_against_the_longest_that_the_rule_allows(rule: Rule, ball: Ball) -> None:
+    """A linear logit of equal weights: every rule walks straight, and all entries that may move move alike."""
+    mask = torch.tensor([[True, True, True, True], [True, False, False, True]])
+    climbed = climb(
+        lambda x: x.sum(1), torch.zeros(2, 4), steps=3, step_size=0.1, rule=rule, ball=ball, box=None, mask=mask
+    )
+    length = {("sign", 2): [2.0, 2**0.5], ("adam", 2): [2.0, 2**0.5], ("normalized", math.inf): [0.5, 0.5**0.5]}
+    order = 2 if isinstance(ball, L2Ball) else math.inf
+    expected = torch.tensor(length.get((rule, order), [1.0, 1.0])) * 0.3
+    torch.testing.assert_close(climbed.path, expected)
+    torch.testing.assert_close(climbed.reach, torch.full((2,), 0.3) if rule == "normalized" else expected)
 
 
 def test_several_together_do_not_stop_at_a_level() -> None:

@@ -22,8 +22,9 @@ class Climb:
         passes: `(N,)` int64, forward and backward passes spent on each sample; with keep="best" the last look at the
             logit, a forward pass alone, counts as one.
         path: `(N,)` length of the way walked, in the ball's norm.
-        reach: `(N,)` the sizes of its steps summed. The path over it is 1 on a free way and near 0 where an ascent is
-            stuck.
+        reach: `(N,)` how far its steps could have led in the ball's norm: their sizes summed, in L2 for steps of sign
+            and of Adam times the root of the number of entries that may move. The path over it is at most 1 (with Adam
+            nearly), and near 0 where an ascent is stuck.
         logits: `(N,)` at `points` with keep="best", else None: the last step is taken and not looked at again.
         trajectory: `(T, N, *)` the starts and the points after every step, where asked for, else None.
     """

@@ -1,5 +1,6 @@
 """The loop itself: one step after another, for all samples at once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -38,6 +39,7 @@ class Loop:
     shrink: float | Tensor
     sign: float
     compact: bool
+    unit: float | Tensor = field(init=False)
     passes: Tensor = field(init=False)
     path: Tensor = field(init=False)
     reach: Tensor = field(init=False)
@@ -51,6 +53,7 @@ class Loop:
         self.passes = torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device)
         self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
         self.reach = torch.zeros_like(self.path)
+        self.unit = self._longest()
 
     def step(self, *, track_best: bool, stop_at: float | None) -> bool:
         """Take one step; return False where no sample moves any more."""
@@ -90,11 +93,21 @@ class Loop:
         moved = self.ball.project(here + size * direction, centers)
         moved = hold(clip(moved, self.box), centers, held)
         free = size.flatten() if isinstance(size, Tensor) else self.path.new_full((len(here),), size)
+        free = free * (self.unit if isinstance(self.unit, float) else _rows(self.unit, rows))
         if self.moving is not None:
             moved, free = torch.where(per_sample(self.moving, here), moved, here), free * self.moving
         self.points = _put(self.points, rows, moved)
         self.path = _put(self.path, rows, _rows(self.path, rows) + distance(moved, here, self.ball))
         self.reach = _put(self.reach, rows, _rows(self.reach, rows) + free)
+
+    def _longest(self) -> float | Tensor:
+        """Return how long a step of size 1 may be in the ball's norm: of sign or of Adam it moves every entry by 1."""
+        if self.rule not in ("sign", "adam") or not isinstance(self.ball, L2Ball):
+            return 1.0
+        if self.held is None:
+            return math.sqrt(math.prod(self.points.shape[1:]))
+        free: Tensor = (~self.held).flatten(1).sum(dim=1).to(self.points.dtype)
+        return free.sqrt()
 
     def _size(self) -> float | Tensor:
         """Return the size of the step that comes, for the samples that take it."""
