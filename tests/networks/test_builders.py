@@ -60,6 +60,7 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
     "mlp": ((2,), {"hidden": [4]}),
     "convnet": ((1, 8, 8), {"channels": [2, 3], "width": 4}),
     "small_convnet": ((1, 8, 8), {"width": 2}),
+    "strided_convnet": ((1, 8, 8), {"channels": [2], "flat": [2], "hidden": [4]}),
     "resnet": ((1, 8, 8), {"blocks": [1], "width": 2}),
     "preact_resnet32": ((3, 8, 8), {"widen": 1}),
     "wide_resnet": ((1, 8, 8), {"depth": 10, "widen": 1}),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from genat.networks import Normalize, Select, check_detector, convnet, parameter_count, small_convnet
+from genat.networks import Normalize, Select, check_detector, convnet, parameter_count, small_convnet, strided_convnet
 
 
 def test_the_papers_networks_have_the_papers_sizes() -> None:
@@ -125,3 +125,57 @@ def test_convnet_refuses(options: dict[str, object], message: str) -> None:
 def test_small_convnet_refuses(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small_convnet(**options)  # type: ignore[arg-type]
+
+
+def test_a_strided_convnet_is_layer_by_layer_what_it_says() -> None:
+    options = {"channels": (3, 4), "flat": (5,), "hidden": (7, 6), "mean": 0.3, "std": 0.4}
+    with torch.random.fork_rng(devices=[]):
+        detector = strided_convnet((1, 11, 8), **options)  # type: ignore[arg-type]
+    by_hand = nn.Sequential(
+        Normalize(0.3, 0.4),
+        nn.Conv2d(1, 3, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(3, 4, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(4, 5, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(5 * 2 * 2, 7),
+        nn.LeakyReLU(0.2),
+        nn.Linear(7, 6),
+        nn.LeakyReLU(0.2),
+        nn.Linear(6, 1),
+        Select(0),
+    )
+    assert repr(detector) == repr(by_hand)
+    assert all(torch.equal(a, b) for a, b in zip(detector.parameters(), by_hand.parameters(), strict=True))
+
+
+def test_a_strided_convnet_of_equal_weights_weighs_pixels_alike() -> None:
+    """Of linear layers with equal weights the gradient has no grid: it is constant away from the border."""
+    detector = strided_convnet((1, 32, 32), channels=(1, 1, 1), hidden=(), negative_slope=0.0)
+    with torch.no_grad():
+        for weight in detector.parameters():
+            weight.fill_(0.1)
+    x = torch.full((1, 1, 32, 32), 0.9, requires_grad=True)
+    (gradient,) = torch.autograd.grad(detector(x).sum(), x)
+    inner = gradient[..., 8:-8, 8:-8]
+    torch.testing.assert_close(inner, inner.mean().expand_as(inner))
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    channels=st.integers(1, 4), height=st.integers(4, 70), width=st.integers(4, 70), flat=st.lists(st.integers(1, 3))
+)
+def test_strided_convnet_takes_every_image(channels: int, height: int, width: int, flat: list[int]) -> None:
+    with torch.device("meta"):
+        detector = strided_convnet((channels, height, width), channels=(1, 2), flat=flat, hidden=(3,))
+        assert detector(torch.empty(2, channels, height, width)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": ()}, {"channels": (2, 0)}, {"flat": (0,)}, {"hidden": (4, -1)}], ids=str
+)
+def test_strided_convnet_refuses(options: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"expected at least one of channels, and widths >= 1, got \("):
+        strided_convnet((1, 8, 8), **options)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ first; pixels come in [0, 1] and are normalised inside.
 
 from genat.networks.adapt import from_classifier
 from genat.networks.builders import BUILDERS, build, build_joint
-from genat.networks.convnets import convnet, small_convnet
+from genat.networks.convnets import convnet, small_convnet, strided_convnet
 from genat.networks.joint import Joint
 from genat.networks.layers import Affine, Normalize, Residual, Select, Standardize, parameter_count
 from genat.networks.mlps import mlp
@@ -40,6 +40,7 @@ __all__ = [
     "resnet50",
     "small_convnet",
     "star",
+    "strided_convnet",
     "wide_resnet",
     "wide_resnet34_10",
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from genat.networks.adapt import example_of, from_classifier
-from genat.networks.convnets import convnet, small_convnet
+from genat.networks.convnets import convnet, small_convnet, strided_convnet
 from genat.networks.joint import Joint
 from genat.networks.layers import sample_shape
 from genat.networks.mlps import mlp
@@ -27,6 +27,7 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
         mlp,
         convnet,
         small_convnet,
+        strided_convnet,
         resnet,
         resnet50,
         preact_resnet32,

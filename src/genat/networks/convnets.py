@@ -1,10 +1,10 @@
-"""Plain convolutional detectors: the papers' for MNIST, and a small fast one."""
+"""Plain convolutional detectors: the papers' for MNIST, and two small ones that are fast to climb."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
-from genat.networks.layers import Normalize, Statistic, head, image_shape
+from genat.networks.layers import Normalize, Statistic, activation, head, image_shape
 
 
 def convnet(
@@ -104,6 +104,72 @@ def small_convnet(
         height, breadth = height // window[0], breadth // window[1]
     hidden = [nn.Flatten(), nn.Linear(4 * width * height * breadth, 256), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, *hidden, *head(256, outputs, logit).values())
+
+
+def strided_convnet(
+    shape: Sequence[int],
+    *,
+    channels: Sequence[int] = (32, 64),
+    flat: Sequence[int] = (),
+    hidden: Sequence[int] = (512, 256),
+    negative_slope: float = 0.2,
+    mean: Statistic = 0.5,
+    std: Statistic = 0.5,
+    outputs: int = 1,
+    logit: int | None = 0,
+) -> nn.Module:
+    """Build a network that halves the image from its first convolution on, as DCGAN's discriminator does.
+
+    Most of its arithmetic is on a quarter of the pixels and less, so that it is climbed in less than half of
+    `small_convnet`'s time. 4x4 convolutions of stride 2, then 3x3 ones that keep the size, then linear layers, with
+    leaky ReLUs between and no normalisation layers. Windows of 4 at steps of 2 cover every pixel equally often, so that
+    gradients have no grid. Initialised by PyTorch's defaults from the global random state, which `build` sets aside.
+
+    Args:
+        shape: `(C, H, W)`, sides of at least 2 to the number of `channels`.
+        channels: of the convolutions that halve, at least one.
+        flat: channels of the convolutions that keep the size; none by default.
+        hidden: widths of the linear layers before the output; none is allowed.
+        negative_slope: of the leaky ReLU, in [0, 1); 0 is ReLU.
+        mean: of the pixels, for all channels or each.
+        std: of the pixels, likewise.
+        outputs: K.
+        logit: which of the K is the detector's; None keeps all, a classifier `(N, C, H, W) -> (N, K)`.
+
+    Returns:
+        A detector `(N, C, H, W) -> (N,)` of pixels in [0, 1].
+
+    Raises:
+        ValueError: where an argument is out of its range.
+
+    References:
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks
+        (Radford, Metz, Chintala, 2016) https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> import torch
+        >>> from genat.networks import parameter_count
+        >>> parameter_count(strided_convnet((1, 28, 28)))
+        1771105
+        >>> strided_convnet((3, 32, 20), channels=(4,), flat=(8, 8), hidden=())(torch.zeros(5, 3, 32, 20)).shape
+        torch.Size([5])
+    """
+    inputs, height, breadth = image_shape(shape, least=2 ** len(channels))
+    if not channels or min([*channels, *flat, *hidden]) < 1:
+        raise ValueError(f"expected at least one of channels, and widths >= 1, got {channels}, {flat} and {hidden}")
+    layers: list[nn.Module] = [Normalize(mean, std, channels=inputs)]
+    for count in channels:
+        layers += [nn.Conv2d(inputs, count, 4, stride=2, padding=1), activation(negative_slope)]
+        inputs, height, breadth = count, height // 2, breadth // 2
+    for count in flat:
+        layers += [nn.Conv2d(inputs, count, 3, padding=1), activation(negative_slope)]
+        inputs = count
+    layers.append(nn.Flatten())
+    inputs *= height * breadth
+    for count in hidden:
+        layers += [nn.Linear(inputs, count), activation(negative_slope)]
+        inputs = count
+    return nn.Sequential(*layers, *head(inputs, outputs, logit).values())
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
