@@ -276,5 +276,5 @@ def test_gat_finds_every_mode_of_the_ring(monkeypatch: pytest.MonkeyPatch) -> No
     for samples in trained.samples:
         modes, high_quality = mode_report(samples, RING.centers, RING.radius)
         assert modes == 8
-        assert high_quality > 0.95
+        assert high_quality >= 0.9
     assert all(0.5 < area < 0.999 for area in watch.late_aurocs())
