@@ -39,6 +39,23 @@ class Batch:
     figures: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """What a step draws, on the CPU and before anything moves: this process's share, one member after another.
+
+    Attributes:
+        inside: `(M N, *)` target data.
+        labels: `(M N,)` its classes, where outside data climbs those.
+        outside: `(M N, *)`.
+        examples: target samples `(N, *)` and their labels `(N,)`, where there are classes to learn.
+    """
+
+    inside: Tensor
+    labels: Tensor | None
+    outside: Tensor
+    examples: tuple[Tensor, Tensor] | None
+
+
 @dataclass(frozen=True)
 class Batches:
     """Draws every step's samples as a function of (seed, step), and moves them by the detector as it then is."""
@@ -50,15 +67,31 @@ class Batches:
     seeds: tuple[int, ...]
     fabric: "Fabric"
 
-    def moved(self, iteration: int, *, steps: int) -> Batch:
+    def drawn(self, iteration: int) -> Drawn:
+        """Return what a step draws, a function of the seeds and its number."""
+        how, generators = self.recipe.classify, partial(self._generators, iteration)
+        inside: Tensor
+        labels: Tensor | None = None
+        if how is None or how.toward == "any":
+            inside = self._draw(self.target, generators("target"))
+        else:
+            inside, labels = self._draw_labelled(generators("target"))
+        outside = self._draw(self.outside, generators("outside"))
+        examples = None if how is None else self._draw_labelled(generators("examples"))
+        return Drawn(inside, labels, outside, examples)
+
+    def moved(self, iteration: int, drawn: Drawn, *, steps: int) -> Batch:
         """Return a step's samples where the detector's gradients have taken them.
 
         Raises:
             NonFiniteError: where a climb reached points that are not finite.
         """
         recipe, generators = self.recipe, partial(self._generators, iteration)
-        inside, climbed = self._target(generators("target"))
-        outside = self._draw(self.outside, generators("outside"))
+        inside, outside = self.fabric.to_device(drawn.inside), self.fabric.to_device(drawn.outside)
+        climbed: Detector = self.detector
+        if drawn.labels is not None:
+            assert isinstance(self.detector, Joint), "checked at the beginning"
+            climbed = partial(label_logits, self.detector, self.fabric.to_device(drawn.labels))
         rank = self.fabric.global_rank  # a process's own: the same offsets on each would not be independent
         sizes = self._sizes(recipe.step_size, generators(f"size {rank}"), outside)
         shrink = self._sizes(recipe.shrink, generators(f"shrink {rank}"), outside)
@@ -80,22 +113,13 @@ class Batches:
                 ).points
         way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
         batch = Batch(down, up.points, members.shares(way, len(self.seeds)).mean(dim=1))
-        return batch if recipe.classify is None else self._with_examples(batch, generators("examples"))
+        return batch if drawn.examples is None else self._with_examples(batch, *drawn.examples)
 
-    def _target(self, generators: list[torch.Generator]) -> tuple[Tensor, Detector]:
-        """Return target data, and what the outside data beside it climbs: the detector, or each row's class."""
-        how = self.recipe.classify
-        if how is None or how.toward == "any":
-            return self._draw(self.target, generators), self.detector
-        assert isinstance(self.detector, Joint), "checked at the beginning"
-        images, labels = self._draw_labelled(generators)
-        return images, partial(label_logits, self.detector, labels)
-
-    def _with_examples(self, batch: Batch, generators: list[torch.Generator]) -> Batch:
+    def _with_examples(self, batch: Batch, images: Tensor, labels: Tensor) -> Batch:
         how = self.recipe.classify
         assert isinstance(self.detector, Joint), "checked at the beginning"
         assert how is not None
-        images, labels = self._draw_labelled(generators)
+        images, labels = self.fabric.to_device(images), self.fabric.to_device(labels)
         with self.fabric.autocast():
             moved, right = attacked(self.detector, images, labels, how=how, box=self.recipe.box)
         return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
@@ -109,10 +133,10 @@ class Batches:
         return self._share([images for images, _ in drawn]), self._share([labels for _, labels in drawn])
 
     def _share(self, batches: Sequence[Tensor]) -> Tensor:
-        """Return this process's share of every member's batch, on its device."""
+        """Return this process's share of every member's batch."""
         share = self.recipe.batch_size // self.fabric.world_size
         begin = self.fabric.global_rank * share
-        return self.fabric.to_device(torch.cat([batch[begin : begin + share] for batch in batches]))
+        return torch.cat([batch[begin : begin + share] for batch in batches])
 
     def _sizes(
         self, setting: float | tuple[float, float], generators: list[torch.Generator], samples: Tensor

@@ -19,7 +19,8 @@ from genat.ranking import auroc_tensor
 from genat.recipe import OptimizerFactory, Recipe, annealed, warmed
 from genat.sources import LabelledSource, Source
 from genat.training import health, members
-from genat.training.batches import Batch, Batches
+from genat.training.ahead import Ahead
+from genat.training.batches import Batch, Batches, Drawn
 from genat.training.examples import check_classes
 from genat.training.health import Health, Watch
 from genat.training.loss import Loss
@@ -68,6 +69,7 @@ class Trainer:
         # refuses what the first step would, before a file is written
         climb(torch.zeros_like, probe, steps=0, step_size=1.0, ball=recipe.ball, box=recipe.box, rule=recipe.rule)
         self.batches = Batches(self.detector, self.target, self.outside, recipe, self.seeds, self.fabric)
+        self.draw: Callable[[int], Drawn] = self.batches.drawn
         self.progress = self.plan.start(iterations=recipe.iterations)
         self.watch = health.begin(self.members)
         self.optimizer = self.make_optimizer(p for p in self.detector.parameters() if p.requires_grad)
@@ -103,6 +105,13 @@ class Trainer:
         Raises:
             DivergenceError: where the watch sees what it stops at.
         """
+        if not _leaves_processor_idle(self.fabric.device):
+            return self._run()
+        with Ahead(self.batches.drawn, last=self.recipe.iterations) as ahead:
+            self.draw = ahead.take
+            return self._run()
+
+    def _run(self) -> Fitted:
         unmarked = self.health.backs_off and not any(self._folder(GOOD).glob("step-*.json"))
         if unmarked:
             self.watch = replace(self.watch, good=self.iteration)
@@ -208,9 +217,10 @@ class Trainer:
         return step, self.progress.observe(auroc=step.auroc)
 
     def _batch(self, steps: int) -> Batch:
+        drawn = self.draw(self.iteration)
         while True:
             try:
-                return self.batches.moved(self.iteration, steps=steps)
+                return self.batches.moved(self.iteration, drawn, steps=steps)
             except NonFiniteError as error:
                 # the members left are none the worse for those that are now zero
                 lost = members.shares(error.samples, self.members).any(dim=1)
@@ -325,3 +335,8 @@ def _train_mode(detector: nn.Module) -> None:
     for module in detector.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def _leaves_processor_idle(device: torch.device) -> bool:
+    """Return whether the next step's samples can be drawn while this one runs, at no cost to it."""
+    return device.type != "cpu"
