@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from genat.networks import check_detector, from_classifier, parameter_count
+from genat.ascent import climb
+from genat.networks import Hosted, check_detector, from_classifier, parameter_count
 
 
 def _classifier() -> nn.Sequential:
@@ -199,3 +200,36 @@ def test_what_needs_the_first_call_is_said_at_the_first_call() -> None:
 def test_only_modules_are_classifiers() -> None:
     with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, got function"):
         from_classifier(lambda x: x)  # type: ignore[arg-type]
+
+
+def test_a_hosted_network_is_the_network_gradients_included() -> None:
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1), nn.Flatten(0))
+    x = torch.linspace(0, 1, 6).view(2, 3).requires_grad_()
+    hosted = Hosted(network, "cpu")
+    assert torch.equal(hosted(x), network(x))
+    (ours,), (theirs,) = (torch.autograd.grad(f(x).sum(), x) for f in (hosted, network))
+    assert torch.equal(ours, theirs)
+
+
+def test_a_hosted_network_is_asked_where_it_lives_and_answers_where_it_was_asked() -> None:
+    class Where(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.device.type == "meta"
+            return torch.zeros(len(x))
+
+    hosted = Hosted(Where(), "meta")
+    assert hosted.device == torch.device("meta")
+    assert hosted(torch.ones(2, 3)).device == torch.device("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_network_on_an_accelerator_is_climbed_from_the_processor() -> None:
+    with torch.random.fork_rng():
+        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1), nn.Flatten(0))
+    x = torch.linspace(0, 1, 6).view(2, 3)
+    expected = climb(network, x, steps=3, step_size=0.1).points
+    hosted = Hosted(copy.deepcopy(network), "cuda")
+    found = climb(hosted, x, steps=3, step_size=0.1).points
+    assert found.device == x.device
+    torch.testing.assert_close(found, expected)

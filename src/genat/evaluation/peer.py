@@ -87,7 +87,14 @@ def passes(run: Run) -> int:
     return config.batch_size * (sum(steps) + len(steps) * each)
 
 
-def gan(run: Run, train: Images, *, n: int, say: Callable[[str], None] = lambda _: None) -> Peer:
+def gan(
+    run: Run,
+    train: Images,
+    *,
+    n: int,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
+) -> Peer:
     """Return what a GAN makes that has been trained for as many passes as a run, and leave it in the run's folder.
 
     It sees the same images with the same augmentation, from the run's own seed. Its discriminator has, as nearly as
@@ -98,6 +105,7 @@ def gan(run: Run, train: Images, *, n: int, say: Callable[[str], None] = lambda 
         run: as `genat.load` gives it.
         train: the images that it was trained on.
         n: how many images to make, at least 1; image i depends on the seed and i alone.
+        device: where it is trained.
         say: called with lines of progress.
 
     Raises:
@@ -118,7 +126,6 @@ def gan(run: Run, train: Images, *, n: int, say: Callable[[str], None] = lambda 
     }
     made = _read(path, blank, record) if path.exists() else None
     if made is None:
-        device = next(run.detector.parameters()).device
         target = train.with_augmentation(assemble.augmentation(run.config.augment))
         made = _train(settings, blank, target, seed=seed, device=device, say=say)
         _write(path, made, record)
@@ -160,7 +167,7 @@ def _train(
     target: Images,
     *,
     seed: int,
-    device: torch.device,
+    device: torch.device | str,
     say: Callable[[str], None],
 ) -> _Made:
     detector = networks.build("small_convnet", target.shape, {"width": settings.width}, seed=seed)

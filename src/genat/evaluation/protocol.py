@@ -1,5 +1,6 @@
 """`genat evaluate`: what a run is worth, measured on data that nothing was chosen on."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genat import assemble, baselines, checkpoints, detection
+from genat import assemble, baselines, checkpoints, detection, networks
 from genat.balls import L2Ball
 from genat.baselines import Classifier
 from genat.evaluation import generated, peer
@@ -24,7 +25,7 @@ from genat.sources import Images
 
 FOLDER, FIGURES, LOGITS, CACHE = "evaluation", "figures.json", "logits.safetensors", "features"
 _SEED = 2**31  # of the evaluation's samples: far from the seeds a person looks at
-_EPOCHS, _VISITS = (2, 30), 120_000  # of the classifier: fewest and most, and images seen in all between them
+_EPOCHS, _VISITS = (2, 30), 360_000  # of the classifier: fewest and most, and images seen in all between them
 
 
 def evaluate(
@@ -48,6 +49,8 @@ def evaluate(
 
     Detection is measured on the target's test images against noise, dead leaves, the inverted target and the target
     with its patches shuffled, clean and at each L2 radius, beside the energy score of the classifier.
+
+    Networks compute on the configured device.
 
     Args:
         run: as `genat.load` gives it.
@@ -81,7 +84,9 @@ def evaluate(
     known = (data.train,) if own is None else (data.train, data.validation)
     classes = _classes(known)
     kind = generated.kind(features, channels=run.shape[0], labelled=len(classes) > 1)
-    classifier = _classifier(known, classes, say=say) if len(classes) > 1 else None
+    device = assemble.device(run.config)
+    detector = networks.Hosted(copy.deepcopy(run.detector), device)
+    classifier = _classifier(known, classes, device=device, say=say) if len(classes) > 1 else None
     figures: dict[str, Any] = {
         "inside": {"n": len(inside), "part": "validation" if own is None else "test", "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
@@ -91,6 +96,7 @@ def evaluate(
         run,
         data,
         inside,
+        detector=detector,
         classes=classes,
         classifier=classifier,
         n=n_samples,
@@ -102,11 +108,12 @@ def evaluate(
     figures |= measured
     say(f"detection: {len(inside)} target images against {n_outside} of each of {', '.join(outside)}")
     measure = _Measure(inside.tensor(), outside, [L2Ball(radius) for radius in radii], run, attack_steps)
-    table = measure(run.detector, check_convergence=True)
+    table = measure(detector, check_convergence=True)
     figures["detection"] = as_dicts(table.rows)
     if classifier is not None:
         say("baseline: the classifier's energy score")
-        baseline = measure(baselines.energy_detector(classifier), check_convergence=False)
+        energy = networks.Hosted(baselines.energy_detector(classifier), device)
+        baseline = measure(energy, check_convergence=False)
         figures["baseline"] = as_dicts(baseline.rows)
     figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
     folder = run.folder / FOLDER
@@ -166,6 +173,7 @@ def _generation(
     data: assemble.Data,
     inside: Images,
     *,
+    detector: networks.Hosted,
     classes: Sequence[str],
     classifier: Classifier | None,
     n: int,
@@ -186,11 +194,11 @@ def _generation(
         figures["fidelity_missing"] = str(error)
     if extractor is None and classifier is None:
         return figures, pictures
-    rival = peer.gan(run, data.train, n=n, say=say) if gan else None
+    rival = peer.gan(run, data.train, n=n, device=detector.device, say=say) if gan else None
     say(f"generation: {n} samples")
     how = run.climbing()
     made = sample(
-        run.detector,
+        detector,
         assemble.outside(run.config, run.shape, data),
         seeds=range(_SEED, _SEED + n),
         rejection=run.rejection(),
@@ -206,7 +214,7 @@ def _generation(
         say(f"fidelity: on {extractor.name} features")
         chosen, cache = generated.some_of(real, 2 * n), run.folder / FOLDER / CACHE
         close, found = generated.closeness(made, chosen, train, extractor=extractor, peer=rival, cache=cache)
-        of_samples = detection.logits(run.detector, made.images)
+        of_samples = detection.logits(detector, made.images)
         shown = generated.pictures(made.images, found, train, logits=of_samples)
         pictures = {name: png for name, (png, _) in shown.items()}
         captions = {f"{FOLDER}/{name}": caption for name, (_, caption) in shown.items()}
@@ -232,10 +240,13 @@ def _indices(images: Images) -> list[int]:
     return [] if images.labels is None else images.labels.tolist()
 
 
-def _classifier(known: Sequence[Images], classes: Sequence[str], *, say: Callable[[str], None]) -> Classifier:
+def _classifier(
+    known: Sequence[Images], classes: Sequence[str], *, device: torch.device, say: Callable[[str], None]
+) -> Classifier:
     """Return a plain classifier of all of the target's images that nothing is measured on."""
     n, (fewest, most) = sum(map(len, known)), _EPOCHS
     epochs = min(most, max(fewest, _VISITS // n))
     say(f"classifier: {epochs} epochs of {n:,} real images of {len(classes)} classes")
     labels = [found for part in known if (found := _labels(part, classes)) is not None]
-    return baselines.train_classifier(torch.cat([part.tensor() for part in known]), torch.cat(labels), epochs=epochs)
+    images = torch.cat([part.tensor() for part in known]).to(device)
+    return baselines.train_classifier(images, torch.cat(labels).to(device), epochs=epochs).cpu()

@@ -4,7 +4,7 @@ A detector is a module `(N, *) -> (N,)`: a logit, high in distribution. Every bu
 first; pixels come in [0, 1] and are normalised inside.
 """
 
-from genat.networks.adapt import from_classifier
+from genat.networks.adapt import Hosted, from_classifier
 from genat.networks.builders import BUILDERS, build, build_joint
 from genat.networks.convnets import convnet, small_convnet, strided_convnet
 from genat.networks.joint import Joint
@@ -20,6 +20,7 @@ from genat.networks.wide_resnets import plain_wide_resnet28, preact_resnet32, wi
 __all__ = [
     "BUILDERS",
     "Affine",
+    "Hosted",
     "Joint",
     "Normalize",
     "Residual",

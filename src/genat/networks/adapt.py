@@ -1,4 +1,4 @@
-"""Detectors from classifiers made elsewhere."""
+"""Detectors from classifiers made elsewhere, and networks that compute elsewhere."""
 
 import copy
 from pathlib import Path
@@ -11,6 +11,32 @@ from torch.nn.modules.batchnorm import _NormBase
 from genat.networks.layers import Normalize, Select, Statistic, sample_shape
 from genat.networks.probe import check_detector
 from genat.networks.weights import init
+
+
+class Hosted(nn.Module):
+    """A network that computes on a device of its own and is spoken to from any other.
+
+    Code that knows of one device alone, such as another's attack, sees it as living there, gradients included.
+
+    Args:
+        network: any module of one tensor; it is moved, in place.
+        device: where it computes.
+
+    Example:
+        >>> hosted = Hosted(nn.Linear(4, 1), "cpu")
+        >>> hosted(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device | str) -> None:
+        super().__init__()
+        self.network = network.to(device)
+        self.device = torch.device(device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the network does, on the input's device."""
+        outputs: Tensor = self.network(x.to(self.device)).to(x.device)
+        return outputs
 
 
 class Adapted(nn.Module):
