@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -65,6 +66,10 @@ def test_one_seed_gives_one_classifier(digits: tuple[Tensor, Tensor, Tensor, Ten
         again = run(1)
     assert torch.equal(first, again)
     assert not torch.equal(first, run(2))
+
+
+def test_its_weights_can_be_saved(trained: Classifier) -> None:
+    assert save(trained.state_dict())
 
 
 def test_it_trains_under_no_grad_too(digits: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genat import networks
 from genat.baselines.images import image_generator
-from genat.generation import transform
+from genat.generation import Climbing, transform
 from genat.recipe import adam
 from genat.stability import methods as module
 from genat.stability import watch as watches
@@ -139,13 +139,16 @@ def test_gat_is_fit_and_its_running_mean_fits(tiny: Tiny, material: Material, ru
         iterations=method.iterations,
         steps=method.curriculum,
         step_size=method.step_size,
+        rule=method.rule,
         batch_size=4,
         r1=method.r1,
+        anneal=method.anneal,
         optimizer=adam(method.rate),
         ema=method.ema,
         seed=3,
     )
-    climbed = transform(fitted.detector, ruler.starts, steps=2, step_size=method.step_size, chunk=66)
+    how = Climbing(steps=2, step_size=method.step_size, rule=method.rule, chunk=66)
+    climbed = transform(fitted.detector, ruler.starts, **how)
     images = watched(method, material, ruler).images
     assert images is not None
     assert images.equal(climbed.points)

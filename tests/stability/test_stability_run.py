@@ -51,7 +51,7 @@ def test_every_training_has_its_folder_and_its_row(tiny: Tiny, settings: Setting
     made, ruler = run(tiny, **settings | {"seeds": [3, 1], "budget": 48}, say=said.append)
     output = settings["output"]
     rates = {
-        "gat": ("5e-05", "0.0005", "0.005"),
+        "gat": ("0.0001", "0.001", "0.01"),
         "gan": ("2e-05", "0.0002", "0.002"),
         "jem": ("1e-05", "0.0001", "0.001"),
     }
@@ -72,7 +72,7 @@ def test_every_training_has_its_folder_and_its_row(tiny: Tiny, settings: Setting
     kept = json.loads((output / STABILITY).read_text())
     assert kept == describe(paid, settings["material"], budget=48, exam=settings["exam"])
     assert said[0] == "classifier: 1 epochs of 60 real images"
-    assert said[1].startswith("gat  width 2  rate 5e-05  seed 3  ")
+    assert said[1].startswith("gat  width 2  rate 0.0001  seed 3  ")
 
 
 def test_the_settings_are_kept_beside_the_figures(made: Path, tiny: Tiny) -> None:

@@ -114,6 +114,7 @@ def train_classifier(
                 optimizer.zero_grad()
                 torch.autograd.backward(F.cross_entropy(classifier(images[chosen]), labels[chosen]))
                 optimizer.step()
+    classifier.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # safetensors saves no other
     return classifier.eval()
 
 
