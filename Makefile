@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations stability figures docs lock clean
+.PHONY: help demo test test-slow soak lint format bench simulations images stability figures docs lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -56,6 +56,13 @@ simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentat
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
 	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
 	$(SIMULATE) failures --seeds 0-9 --budget 5e5 --output runs/simulations/failures
+	$(BIN)/python docs/collect.py
+
+images: $(VENV)/.installed-dev  ## half an hour: digits from three seeds, each beside a GAN, into results/ and docs/images/
+	for seed in 0 1 2; do \
+	  $(BIN)/genat train digits --seed $$seed --run runs/images/digits/seed-$$seed && \
+	  $(BIN)/genat evaluate runs/images/digits/seed-$$seed --gan || exit 1; \
+	done
 	$(BIN)/python docs/collect.py
 
 stability: $(VENV)/.installed-dev  ## hours: trainings on Fashion-MNIST, how often each method fails, into results/ and docs/images/

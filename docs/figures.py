@@ -19,16 +19,17 @@ from genat.simulations import table as simulations
 from genat.theory.figures import table as theory_table
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO = sorted((ROOT / "results" / "demo").glob("seed-*.json"))
+DEMO = sorted((ROOT / "results" / "images" / "digits").glob("seed-*.json"))
 STEP = ROOT / "results" / "benchmarks" / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
 SIMULATIONS = ROOT / "results" / "simulations"
+IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path.is_dir())
 
 
 def main() -> None:
-    figures = [json.loads(path.read_text(encoding="utf-8")) for path in DEMO]
-    blocks = {"demo": demo_block(figures), "configuration": configuration_block(), "step": step_block()}
+    blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block(), "step": step_block()}
     blocks |= theory_blocks() | simulation_blocks()
+    blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
     stale = [
         path
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -57,20 +58,21 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def demo_block(runs: list[dict[str, Any]]) -> str:
-    """Return the demo's figures, mean and standard deviation (ddof 1) over its seeds, the interval of the first."""
+def read(paths: list[Path]) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def evaluation_block(runs: list[dict[str, Any]]) -> str:
+    """Return evaluations' figures, mean and standard deviation (ddof 1) over seeds, the interval of the first."""
     first, made_of = runs[0], [run["generation"] for run in runs]
     words = (
-        f"A classifier trained on real digits (accuracy on test images "
+        f"A classifier trained on the real images (accuracy on held-out ones "
         f"{spread([made['classifier_accuracy'] for made in made_of], '.3f')}) is at least "
         f"{made_of[0]['level']:.0%} sure of the class of {spread([made['confident'] for made in made_of], '.3f')} of "
         f"{made_of[0]['n']} samples; the rarest class makes up {spread([made['smallest'] for made in made_of], '.3f')} "
         f"of them."
     )
-    if all("fidelity" in run for run in runs):
-        generation = [words, fidelity_block([run["fidelity"] for run in runs])]
-    else:
-        generation = [f"{words} {kernel_words(made_of)}"]
+    generation = [words, fidelity_block([run["fidelity"] for run in runs])]
     rows = []
     for lines in zip(*(zip(run["detection"], run["baseline"], strict=True) for run in runs), strict=True):
         row = lines[0][0]
@@ -83,26 +85,17 @@ def demo_block(runs: list[dict[str, Any]]) -> str:
         "attack",
         "n",
         "AUROC",
-        "interval, seed 0",
+        "interval, first seed",
         "attack's steps doubled",
         "classifier's energy",
     ]
     notes = (
-        f"AUROC of the logit, mean ± standard deviation over {len(runs)} trainings; in brackets the 95 % bootstrap "
+        f"AUROC of the logit, {over(len(runs))}; in brackets the 95 % bootstrap "
         f"interval of one. Outside data of training: {', '.join(first['outside_of_training'])}. Attacks are the worst "
         "of APGD and our own ascent, image by image, L2 radius in pixels of [0, 1]. The last column is a plain "
         "classifier's energy score under the same attacks."
     )
     return "\n\n".join([*generation, markdown(columns, rows), notes, made(first["made"], seeds=len(runs))])
-
-
-def kernel_words(made_of: list[dict[str, Any]]) -> str:
-    """Return how close the samples come to real images, as evaluations without the section `fidelity` tell it."""
-    ratio = [made["kernel_distance"]["samples"] / made["kernel_distance"]["starts"] for made in made_of]
-    return (
-        "The kernel distance of its features to those of real test images (unbiased, cubic kernel, n = "
-        f"{made_of[0]['kernel_distance_n']}) is {spread(ratio, '.3f')} of the starts'."
-    )
 
 
 def fidelity_block(found: list[dict[str, Any]]) -> str:
@@ -126,7 +119,7 @@ def fidelity_block(found: list[dict[str, Any]]) -> str:
     gan = "GAN is a DCGAN with R1 and spectral normalisation that was trained for as many passes. "
     words = (
         f"{first['n']} images of each column against {first['n']} held-out real ones, on {first['dimension']} "
-        f"{first['features']} features, mean ± standard deviation over {len(found)} trainings. Starts are the outside "
+        f"{first['features']} features, {over(len(found))}. Starts are the outside "
         "images that the ascents began from; real are other held-out images in the samples' place. "
         f"{gan if 'GAN' in sets else ''}The last rows are the mean distance to the nearest training image over that of "
         "held-out images: 0 for copies, 1 for new images."
@@ -138,7 +131,13 @@ def value_of(figure: float | dict[str, float]) -> float:
     return figure["value"] if isinstance(figure, dict) else figure
 
 
+def over(trainings: int) -> str:
+    return "of one training" if trainings == 1 else f"mean ± standard deviation over {trainings} trainings"
+
+
 def spread(values: list[float], form: str) -> str:
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
     return f"{statistics.mean(values):{form}} ± {statistics.stdev(values):{form}}"
 
 

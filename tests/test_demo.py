@@ -58,7 +58,6 @@ def _figures(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "low": 0.5, "high": 1.0, "fpr95": 0.0, "evaluations": 0, "doubled": None,
     }  # fmt: skip
     made: dict[str, Any] = {"classifier_accuracy": 0.9, "level": 0.9, "confident": 0.8, "n": 10, "smallest": 0.1}
-    made |= {"kernel_distance": {"samples": 1.0, "starts": 4.0}, "kernel_distance_n": 5}
     by = dict.fromkeys(("made_by", "commit", "hardware", "threads", "torch", "date"), "x")
     figures = {"detection": [row], "baseline": [row], "outside_of_training": ["photographs"]}
     return figures | {"generation": made, "made": by} | changes
@@ -76,11 +75,9 @@ def _close(value: float, **more: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def test_the_documentation_shows_how_close_the_samples_come() -> None:
     path = Path(__file__).parents[1] / "docs" / "figures.py"
-    demo_block = runpy.run_path(str(path))["demo_block"]
-    before = demo_block([_figures(), _figures()])
-    assert "real test images (unbiased, cubic kernel, n = 5) is 0.250 ± 0.000 of the starts'." in before
+    block = runpy.run_path(str(path))["evaluation_block"]
     found = [_figures(fidelity=_close(value)) for value in (1.0, 3.0)]
-    lines = demo_block(found).splitlines()
+    lines = block(found).splitlines()
     assert lines[0].endswith("the rarest class makes up 0.100 ± 0.000 of them.")
     assert lines[2:9] == [
         "|  | samples | starts | real | samples / starts |",
@@ -91,11 +88,15 @@ def test_the_documentation_shows_how_close_the_samples_come() -> None:
         "| nearest training image, features | 1.00 ± 0.71 |  |  |  |",
         "",
     ]
-    assert "GAN" not in demo_block(found)
+    assert "GAN" not in block(found)
     gan = {"samples": {"d": {"value": 5.0, "error": 1.0}, "precision": 0.0}}
-    beside = demo_block([_figures(fidelity=_close(value, gan=gan)) for value in (1.0, 3.0)])
+    beside = block([_figures(fidelity=_close(value, gan=gan)) for value in (1.0, 3.0)])
     assert "| d | 2 ± 1.41 | 8 ± 5.66 | 5 ± 0 | 1 ± 0.707 | 0.250 ± 0.177 |" in beside
     assert "GAN is a DCGAN" in beside
+    alone = block(found[:1])
+    assert "| d | 1 | 4 | 0.5 | 0.125 |" in alone
+    assert "of one training" in alone
+    assert "±" not in alone
 
 
 @pytest.mark.slow
