@@ -64,15 +64,10 @@ def read(paths: list[Path]) -> list[dict[str, Any]]:
 
 def evaluation_block(runs: list[dict[str, Any]]) -> str:
     """Return evaluations' figures, mean and standard deviation (ddof 1) over seeds, the interval of the first."""
-    first, made_of = runs[0], [run["generation"] for run in runs]
-    words = (
-        f"A classifier trained on the real images (accuracy on held-out ones "
-        f"{spread([made['classifier_accuracy'] for made in made_of], '.3f')}) is at least "
-        f"{made_of[0]['level']:.0%} sure of the class of {spread([made['confident'] for made in made_of], '.3f')} of "
-        f"{made_of[0]['n']} samples; the rarest class makes up {spread([made['smallest'] for made in made_of], '.3f')} "
-        f"of them."
-    )
-    generation = [words, fidelity_block([run["fidelity"] for run in runs])]
+    first = runs[0]
+    close = fidelity_block([run["fidelity"] for run in runs])
+    known = all(run["generation"]["classifier_accuracy"] is not None for run in runs)
+    generation = [recognition_words([run["generation"] for run in runs]), close] if known else [close]
     rows = []
     for lines in zip(*(zip(run["detection"], run["baseline"], strict=True) for run in runs), strict=True):
         row = lines[0][0]
@@ -96,6 +91,17 @@ def evaluation_block(runs: list[dict[str, Any]]) -> str:
         "classifier's energy score under the same attacks."
     )
     return "\n\n".join([*generation, markdown(columns, rows), notes, made(first["made"], seeds=len(runs))])
+
+
+def recognition_words(made_of: list[dict[str, Any]]) -> str:
+    """Return what a classifier recognises in the samples, where it is known how good it is."""
+    return (
+        f"A classifier trained on the real images (accuracy on held-out ones "
+        f"{spread([made['classifier_accuracy'] for made in made_of], '.3f')}) is at least "
+        f"{made_of[0]['level']:.0%} sure of the class of {spread([made['confident'] for made in made_of], '.3f')} of "
+        f"{made_of[0]['n']} samples; the rarest class makes up {spread([made['smallest'] for made in made_of], '.3f')} "
+        f"of them."
+    )
 
 
 def fidelity_block(found: list[dict[str, Any]]) -> str:

@@ -96,6 +96,9 @@ def test_the_documentation_shows_how_close_the_samples_come() -> None:
     alone = block(found[:1])
     assert "| d | 1 | 4 | 0.5 | 0.125 |" in alone
     assert "of one training" in alone
+    unlabelled = _figures(fidelity=_close(1.0))
+    unlabelled["generation"]["classifier_accuracy"] = None
+    assert block([unlabelled]).startswith("|  | samples | starts | real | samples / starts |")
     assert "±" not in alone
 
 
