@@ -28,16 +28,17 @@ PICTURES = {
     "stability": ("distances.png", "samples-gat.png", "samples-gan.png", "samples-jem.png"),
 }
 """Studies by the name of their folder in runs/simulations, and their pictures that the documentation shows."""
-OF_RUNS = (
-    "evaluation/first.png",
-    "evaluation/lowest.png",
-    "evaluation/nearest-pixels.png",
-    "samples/trajectories.png",
-    "samples-gan/grid.png",
-    "transformed/way.png",
-    "edited/inpaint/before-after.png",
-)
-"""Pictures of an evaluated run that the documentation shows, of the first seed."""
+OF_RUNS = {
+    "digits": ("samples/trajectories.png",),
+    "emoji-faces": (
+        "transformed/way.png",
+        "edited/inpaint/before-after.png",
+        "evaluation/first.png",
+        "evaluation/lowest.png",
+    ),
+    "fashion-mnist": ("evaluation/first.png", "samples-gan/grid.png"),
+}
+"""Presets by the name of their folder in runs/images, and the pictures of the first seed's run that are shown."""
 
 
 def main() -> None:
@@ -46,23 +47,23 @@ def main() -> None:
         if not table.exists():
             print(f"{table}: not there, left as it was")
             continue
-        result, stem = RESULTS / f"{study}.json", IMAGES / study
-        result.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(table, result)
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        take(table, RESULTS / f"{study}.json")
         for name in names:
             if (RUNS / study / name).exists():
-                shutil.copyfile(RUNS / study / name, stem.with_name(f"{stem.name}-{name}"))
+                stem = IMAGES / study
+                take(RUNS / study / name, stem.with_name(f"{stem.name}-{name}"))
     for figures in sorted(RUNS.glob("images/*/seed-*/evaluation/figures.json")):
         run = figures.parents[1]
-        result = RESULTS / "images" / run.parent.name / f"{run.name}.json"
-        result.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(figures, result)
-        pictures = IMAGES / "images"
-        pictures.mkdir(parents=True, exist_ok=True)
-        for name in OF_RUNS if run.name == "seed-0" else ():
+        preset = run.parent.name
+        take(figures, RESULTS / "images" / preset / f"{run.name}.json")
+        for name in OF_RUNS.get(preset, ()) if run.name == "seed-0" else ():
             if (run / name).exists():
-                shutil.copyfile(run / name, pictures / f"{run.parent.name}-{name.replace('/', '-')}")
+                take(run / name, IMAGES / "images" / f"{preset}-{name.replace('/', '-')}")
+
+
+def take(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 if __name__ == "__main__":
