@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from genat.networks.layers import Normalize, Statistic, activation, head, image_shape
+from genat.networks.layers import Normalize, Statistic, activation, head, hidden_layers, image_shape
 
 
 def convnet(
@@ -162,15 +162,13 @@ def strided_convnet(
         layers += [nn.Conv2d(inputs, count, 4, stride=2, padding=1), activation(negative_slope)]
         inputs, height, breadth = count, height // 2, breadth // 2
     for count in flat:
-        layers += [nn.Conv2d(inputs, count, 3, padding=1), activation(negative_slope)]
+        layers += _convolution(inputs, count, negative_slope=negative_slope)
         inputs = count
-    layers.append(nn.Flatten())
-    inputs *= height * breadth
-    for count in hidden:
-        layers += [nn.Linear(inputs, count), activation(negative_slope)]
-        inputs = count
-    return nn.Sequential(*layers, *head(inputs, outputs, logit).values())
+    widths = [inputs * height * breadth, *hidden]
+    layers += [nn.Flatten(), *hidden_layers(widths, negative_slope)]
+    return nn.Sequential(*layers, *head(widths[-1], outputs, logit).values())
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2)]
+def _convolution(inputs: int, outputs: int, *, negative_slope: float = 0.2) -> list[nn.Module]:
+    """Return a 3x3 convolution that keeps the size, and its leaky ReLU."""
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), activation(negative_slope)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import torch
@@ -216,6 +217,23 @@ def activation(negative_slope: float) -> nn.Module:
     if not 0 <= negative_slope < 1:
         raise ValueError(f"expected a negative_slope in [0, 1), got {negative_slope}")
     return nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
+
+
+def hidden_layers(widths: Sequence[int], negative_slope: float) -> list[nn.Module]:
+    """Return linear layers from each width to the next, with an activation after every one.
+
+    Args:
+        widths: the inputs' first; one alone makes no layer.
+        negative_slope: of the activation, as in `activation`.
+
+    Example:
+        >>> [type(layer).__name__ for layer in hidden_layers((4, 8, 2), 0.0)]
+        ['Linear', 'ReLU', 'Linear', 'ReLU']
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), activation(negative_slope)]
+    return layers
 
 
 def normalization(norm: Norm, channels: int) -> nn.Module:

@@ -1,12 +1,11 @@
 """Fully connected detectors, for points and small images."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import prod
 
 from torch import nn
 
-from genat.networks.layers import Normalize, activation, head, sample_shape
+from genat.networks.layers import Normalize, head, hidden_layers, sample_shape
 
 
 def mlp(
@@ -55,6 +54,5 @@ def mlp(
         raise ValueError(f"expected hidden widths >= 1, got {hidden}")
     widths = [prod(sides), *hidden]
     layers: list[nn.Module] = [nn.Flatten()] if (mean, std) == (0, 1) else [nn.Flatten(), Normalize(mean, std)]
-    for inputs, width in pairwise(widths):
-        layers += [nn.Linear(inputs, width), activation(negative_slope)]
+    layers += hidden_layers(widths, negative_slope)
     return nn.Sequential(*layers, *head(widths[-1], outputs, logit).values())
