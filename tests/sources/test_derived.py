@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genat.sources import Blurred, Box, Images, Inverted, Mixture, Noise, Samples, ShuffledPatches
+from genat.sources import Blurred, Box, Images, Inverted, Mixture, Noise, Rotated, Samples, ShuffledPatches
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -59,6 +59,18 @@ def test_inverting_twice_is_the_identity() -> None:
     torch.testing.assert_close(
         Inverted(Inverted(source)).draw(5, generator=seeded()), source.draw(5, generator=seeded()), atol=1e-7, rtol=0
     )
+
+
+def test_rotated_images_are_turned_by_each_of_three_angles_equally_often() -> None:
+    n = 1500
+    before = Noise((3, 4, 4)).draw(n, generator=seeded())
+    after = Rotated(Noise((3, 4, 4))).draw(n, generator=seeded())
+    turns = torch.stack([before.rot90(k, dims=(2, 3)) for k in range(4)])
+    found = (turns == after).flatten(2).all(2)
+    assert (found.sum(0) == 1).all()
+    counts = found.sum(1)
+    assert counts[0] == 0
+    assert (counts[1:] - n / 3).abs().max() < 5 * (n * 2 / 9) ** 0.5
 
 
 def patches_of(images: Tensor, patch: int) -> Tensor:
@@ -118,6 +130,8 @@ def test_names_tell_the_whole_story() -> None:
         (lambda: Mixture((Box(1), Box(1)), weights=(1, 0)), r"expected positive finite weights, got \(1, 0\)"),
         (lambda: Mixture((Box(1),), weights=(math.nan,)), "expected positive finite weights"),
         (lambda: Inverted(Box(2)), r"expected shape \(C, H, W\) with C = 1 or 3, got \(2,\)"),
+        (lambda: Rotated(Box(2)), r"expected shape \(C, H, W\)"),
+        (lambda: Rotated(Noise((1, 4, 5))), "expected square images, got 4 x 5"),
         (lambda: ShuffledPatches(Box(2), patch=1), r"expected shape \(C, H, W\)"),
         (lambda: ShuffledPatches(Noise((1, 4, 4)), patch=3), "expected patch to cut 4 x 4 into several squares, got 3"),
         (lambda: ShuffledPatches(Noise((1, 4, 4)), patch=4), "expected patch to cut 4 x 4 into several squares, got 4"),

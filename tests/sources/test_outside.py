@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from genat.sources import Box, ClassGaussians, DeadLeaves, Images, Noise
+from genat.sources import Box, ClassGaussians, Constant, DeadLeaves, Gradients, Images, Noise
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -109,6 +109,31 @@ def gaussian_images(n: int, classes: int) -> tuple[Images, torch.Tensor]:
     return images, labels
 
 
+def test_constant_images_have_one_colour_that_is_uniform() -> None:
+    drawn = Constant((3, 4, 5)).draw(4000, generator=seeded())
+    assert torch.equal(drawn, drawn[:, :, :1, :1].expand_as(drawn))
+    colours = drawn[:, :, 0, 0]
+    assert (colours.mean(0) - 0.5).abs().max() < 5 * (1 / 12 / 4000) ** 0.5
+    assert torch.corrcoef(colours.T).fill_diagonal_(0).abs().max() < 5 / 4000**0.5
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7), (3, 4, 9), (1, 1, 2)])
+def test_gradients_are_planes_between_two_uniform_colours(shape: tuple[int, int, int]) -> None:
+    drawn = Gradients(shape).draw(3000, generator=seeded()).double()
+    for axis in (2, 3):
+        assert drawn.diff(n=2, dim=axis).numel() == 0 or drawn.diff(n=2, dim=axis).abs().max() < 1e-6
+    ends = torch.stack([drawn.flatten(2).amin(2), drawn.flatten(2).amax(2)])
+    law = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64).view(2, 1, 1)  # of the lesser and the greater of two
+    assert (ends.mean(1, keepdim=True) - law).abs().max() < 5 * (1 / 18 / 3000) ** 0.5
+
+
+def test_gradients_run_in_every_direction() -> None:
+    drawn = Gradients((1, 9, 9)).draw(2000, generator=seeded()).double()
+    down, right = drawn.diff(dim=2)[:, 0, 0, 0], drawn.diff(dim=3)[:, 0, 0, 0]
+    octants = (torch.atan2(down, right) / (torch.pi / 4)).floor().long() % 8
+    assert (octants.bincount(minlength=8) - 250).abs().max() < 5 * (2000 * 1 / 8 * 7 / 8) ** 0.5
+
+
 def test_class_gaussians_have_the_classes_moments() -> None:
     images, _ = gaussian_images(50, classes=1)
     drawn = ClassGaussians(images).draw(20000, generator=seeded()).flatten(1).double()
@@ -170,6 +195,9 @@ def test_leaf_radii_follow_the_law_of_leaves_that_meet_the_picture() -> None:
         (lambda: DeadLeaves((4, 4)), r"expected shape \(C, H, W\)"),
         (lambda: DeadLeaves((1, 4, 4), radius=(0.0, 1.0)), "expected a smallest radius above 0 and a larger"),
         (lambda: DeadLeaves((1, 4, 4), radius=(2.0, 2.0)), r"larger largest one, got \(2.0, 2.0\)"),
+        (lambda: Constant((4, 4)), r"expected shape \(C, H, W\)"),
+        (lambda: Gradients((2, 4, 4)), r"expected shape \(C, H, W\)"),
+        (lambda: Gradients((1, 1, 1)), r"expected images of more than one pixel, got \(1, 1, 1\)"),
         (lambda: ClassGaussians(Images(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))), "expected at least 2 images in"),
     ],
 )

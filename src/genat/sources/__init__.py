@@ -2,12 +2,12 @@
 
 from genat.sources.augment import Augment, Augmentation
 from genat.sources.datasets import digits, fashion_mnist, read_idx
-from genat.sources.derived import Blurred, Inverted, Mixture, ShuffledPatches
+from genat.sources.derived import Blurred, Inverted, Mixture, Rotated, ShuffledPatches
 from genat.sources.emoji import emoji
 from genat.sources.faces import lfw_faces
 from genat.sources.files import image_folder, load_image
 from genat.sources.images import Images, LabelledSource
-from genat.sources.outside import Box, ClassGaussians, DeadLeaves, Noise
+from genat.sources.outside import Box, ClassGaussians, Constant, DeadLeaves, Gradients, Noise
 from genat.sources.photographs import Photographs
 from genat.sources.source import Samples, Source, as_source, describe
 from genat.sources.tables import hugging_face, parquet
@@ -20,13 +20,16 @@ __all__ = [
     "Blurred",
     "Box",
     "ClassGaussians",
+    "Constant",
     "DeadLeaves",
+    "Gradients",
     "Images",
     "Inverted",
     "LabelledSource",
     "Mixture",
     "Noise",
     "Photographs",
+    "Rotated",
     "Samples",
     "ShuffledPatches",
     "Source",

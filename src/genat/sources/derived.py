@@ -109,6 +109,49 @@ class Inverted:
 
 
 @dataclass(frozen=True)
+class Rotated:
+    """Images turned by a quarter, a half or three quarters, each as likely: right but for which way is up.
+
+    Args:
+        source: of square images.
+
+    Raises:
+        ValueError: where the source's samples are no images, or not square.
+
+    Example:
+        >>> from genat.sources import Samples
+        >>> source = Rotated(Samples(torch.tensor([[[[0.0, 0.2], [0.4, 0.6]]]])))
+        >>> source.draw(2, generator=torch.Generator().manual_seed(0)).flatten(1)
+        tensor([[0.4000, 0.0000, 0.6000, 0.2000],
+                [0.2000, 0.6000, 0.0000, 0.4000]])
+    """
+
+    source: Source
+
+    def __post_init__(self) -> None:
+        check_image_shape(self.source.shape)
+        if self.source.shape[1] != self.source.shape[2]:
+            raise ValueError(f"expected square images, got {self.source.shape[1]} x {self.source.shape[2]}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, `(C, H, W)`."""
+        return self.source.shape
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{describe(self.source)} rotated"
+
+    def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Return n turned images, `(n, C, H, W)`."""
+        images = self.source.draw(n, generator=generator)
+        quarters = torch.randint(1, 4, (n,), generator=generator).to(images.device)
+        turned = torch.stack([images.rot90(k, dims=(2, 3)) for k in (1, 2, 3)])
+        return turned[quarters - 1, torch.arange(n, device=images.device)]
+
+
+@dataclass(frozen=True)
 class ShuffledPatches:
     """Images cut into square patches that are put back in another order: right in the small, wrong in the large.
 

@@ -199,6 +199,85 @@ class DeadLeaves:
         return radius.float(), top.float(), left.float(), torch.rand(n, count, channels, generator=generator)
 
 
+@dataclass(frozen=True)
+class Constant:
+    """Images of one colour, uniform in the cube: no edges at all.
+
+    Args:
+        shape: `(C, H, W)` with C = 1 (grey) or 3 (RGB).
+
+    Raises:
+        ValueError: where the shape is another.
+
+    Example:
+        >>> Constant((1, 1, 3)).draw(2, generator=torch.Generator().manual_seed(0)).flatten(1)
+        tensor([[0.4963, 0.4963, 0.4963],
+                [0.7682, 0.7682, 0.7682]])
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_image_shape(self.shape)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "constant images"
+
+    def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Return n images, `(n, C, H, W)`."""
+        check_draw(n, generator)
+        return torch.rand(n, self.shape[0], 1, 1, generator=generator).repeat(1, 1, *self.shape[1:])
+
+
+@dataclass(frozen=True)
+class Gradients:
+    r"""Images that pass evenly from one colour to another in some direction: smooth, and without texture.
+
+    .. math:: x(p) = a + t(p)\,(b - a), \qquad t(p) = \frac{\langle p, u\rangle - \min_q \langle q, u\rangle}
+        {\max_q \langle q, u\rangle - \min_q \langle q, u\rangle}
+
+    with two colours a, b uniform in the cube and a direction u uniform on the circle; p and q run over the pixels.
+
+    Args:
+        shape: `(C, H, W)` with C = 1 (grey) or 3 (RGB) and more than one pixel.
+
+    Raises:
+        ValueError: where the shape is another.
+
+    Example:
+        >>> Gradients((1, 1, 3)).draw(2, generator=torch.Generator().manual_seed(0)).flatten(1)
+        tensor([[0.7682, 0.6322, 0.4963],
+                [0.0885, 0.1103, 0.1320]])
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_image_shape(self.shape)
+        if self.shape[1] * self.shape[2] < 2:
+            raise ValueError(f"expected images of more than one pixel, got {self.shape}")
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "gradients"
+
+    def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Return n images, `(n, C, H, W)`."""
+        check_draw(n, generator)
+        channels, height, width = self.shape
+        ends = torch.rand(n, 2, channels, 1, generator=generator)
+        angle = 2 * math.pi * torch.rand(n, 1, generator=generator, dtype=torch.float64)
+        down = torch.arange(height, dtype=torch.float64).repeat_interleave(width)
+        right = torch.arange(width, dtype=torch.float64).repeat(height)
+        along = angle.cos() * right + angle.sin() * down
+        low, high = along.amin(1, keepdim=True), along.amax(1, keepdim=True)
+        share = ((along - low) / (high - low)).float()[:, None]
+        return torch.lerp(ends[:, 0], ends[:, 1], share).view(n, channels, height, width)
+
+
 class ClassGaussians:
     r"""One Gaussian a class, fitted to labelled images: :math:`clip(N(\mu_k, \Sigma_k + 10^{-4} I), 0, 1)`.
 
