@@ -171,12 +171,84 @@ def test_a_detector_that_is_flat_nearby_is_climbed_where_it_is_not() -> None:
     torch.testing.assert_close(attacked.logits, torch.tensor([0.04]).double(), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize(("restarts", "own"), [(1, False), (1, True), (3, True)])
-def test_the_cost_is_what_the_detector_saw(net: nn.Module, images: Tensor, restarts: int, own: bool) -> None:
-    counted = Counted(net)
-    attacked = worst_case(counted, images, ball=L2Ball(0.3), steps=7, restarts=restarts, own=own, batch_size=5)
+@pytest.mark.parametrize("ball", BALLS, ids=["l2", "linf"])
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"own": False}, ("APGD-CE",)),
+        ({"queries": 9}, ("APGD-CE", "Square", "steepest ascent")),
+        ({"restarts": 3, "others": {"mirrored": 1}}, ("APGD-CE", "steepest ascent", "mirrored")),
+        ({"restarts": 2, "own": False, "queries": 1}, ("APGD-CE", "Square")),
+    ],
+)
+def test_the_cost_is_what_the_detector_saw(
+    net: nn.Module, images: Tensor, ball: Ball, options: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    counted, options = Counted(net), dict(options)
+    if "others" in options:
+        options["others"] = {name: images.flip(3) for name in options["others"]}
+    attacked = worst_case(counted, images, ball=ball, steps=7, batch_size=5, **options)
     assert counted.samples == attacked.evaluations * len(images)
-    assert attacked.names == (("APGD-CE", "steepest ascent") if own else ("APGD-CE",))
+    assert attacked.names == names
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=["l2", "linf"])
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1.0, -295.0), (60.0, 300.0)])
+def test_square_climbs_a_logit_of_any_size_without_gradients(
+    net: nn.Module, images: Tensor, ball: Ball, scale: float, offset: float
+) -> None:
+    def stepped(x: Tensor) -> Tensor:
+        logits: Tensor = scale * (net(x) * 64).round() / 64 + offset
+        return logits
+
+    with torch.no_grad():
+        clean = stepped(images).double()
+    attacked = worst_case(stepped, images, ball=ball, steps=5, queries=300)
+    assert torch.equal(attacked.each["steepest ascent"], clean)  # there is no gradient to climb
+    rise = (attacked.each["Square"] - clean) / scale
+    best = worst_case(net, images, ball=ball, steps=50)
+    with torch.no_grad():
+        most = best.logits - net(images).double()
+    assert (rise > 0).all()
+    assert rise.mean() > 0.5 * most.mean()
+
+
+def test_each_attack_is_told_by_itself_and_the_strongest_is_their_maximum(net: nn.Module, images: Tensor) -> None:
+    ball = L2Ball(0.5)
+    foreign = ascend(net, images, steps=3, step_size=0.1, ball=ball)
+    attacked = worst_case(net, images, ball=ball, steps=8, restarts=2, queries=20, others={"transferred": foreign})
+    torch.testing.assert_close(attacked.logits, torch.stack(list(attacked.each.values())).amax(0))
+    with torch.no_grad():
+        expected = torch.maximum(net(foreign), net(images)).double()
+    torch.testing.assert_close(attacked.each["transferred"], expected)
+    assert all((logits > net(images).double()).any() for logits in attacked.each.values())
+
+
+def test_others_are_brought_into_ball_and_box(images: Tensor) -> None:
+    def detector(x: Tensor) -> Tensor:
+        return 0 * x.flatten(1).sum(1) + (x - images).square().flatten(1).sum(1)
+
+    for ball in BALLS:
+        attacked = worst_case(detector, images, ball=ball, steps=1, own=False, others={"far": 9 - 18 * images.round()})
+        assert (distance(attacked.images, images, ball) <= budget(ball)[1] + 1e-5).all()
+        assert attacked.images.min() >= 0
+        assert attacked.images.max() <= 1
+
+
+def test_an_ascent_that_starts_again_finds_the_higher_peak() -> None:
+    """From the middle a climb ends at the near peak; the far one is higher."""
+
+    def detector(x: Tensor) -> Tensor:
+        near, far = (-((x - centre).square().sum(1)) / 0.002 for centre in (0.55, 0.2))
+        return near.exp() + 3 * far.exp()
+
+    middle = torch.full((1, 2), 0.5)
+    one, many = (
+        worst_case(detector, middle, ball=L2Ball(0.6), steps=100, restarts=restarts).each["steepest ascent"]
+        for restarts in (1, 30)
+    )
+    assert one.item() == pytest.approx(1, abs=0.01)
+    assert many.item() == pytest.approx(3, abs=0.01)
 
 
 def test_restarts_only_help(net: nn.Module, images: Tensor) -> None:
@@ -252,6 +324,10 @@ def test_without_the_package_the_extra_is_named(images: Tensor, monkeypatch: pyt
         ({"ball": LinfBall(0.0)}, r"expected a ball with a positive radius, got radius=0\.0"),
         ({"steps": 0}, "expected steps to be at least 1, got 0"),
         ({"restarts": 0}, "expected restarts to be at least 1, got 0"),
+        ({"queries": -1}, "expected queries to be at least 0, got -1"),
+        ({"queries": 1}, r"\(N, C, H, W\) of sides from 5 up with queries of Square, got \(2, 2\)"),
+        ({"queries": 1, "images": torch.zeros(2, 1, 8, 4)}, r"with queries of Square, got \(2, 1, 8, 4\)"),
+        ({"others": {"foreign": torch.zeros(2, 3)}}, r"expected foreign of shape \(2, 2\), got \(2, 3\)"),
         ({"seed": -1}, "expected seed to be at least 0, got -1"),
         ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
         ({"images": torch.zeros(0, 2)}, r"expected images \(N, \*\), N >= 1, floating point, got \(0, 2\)"),

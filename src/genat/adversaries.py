@@ -1,7 +1,8 @@
 """Attacks nobody here wrote, behind one function, so that a worst-case figure is not our word alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,9 @@ from genat.detection import logits
 Norm = Literal["l2", "linf"]
 
 _LEVEL = 20.0  # log(1 + exp g) is g to 2e-9 from here up, and float32 still resolves g to 2e-6
+_BELOW = -1000.0  # Square ends where the second logit passes the first, which no image of a ball brings it to from here
+_SQUARES = 5  # Square lays so many squares along a side
+_NORMS = {"l2": "L2", "linf": "Linf"}  # as the package calls them
 _STRIDE = 2.5  # steps of 2.5 radius / steps lead from any point of a ball to any other, with some to spare
 
 
@@ -25,13 +29,18 @@ class Attacked:
         images: `(N, *)` in ball and box.
         logits: `(N,)` float64 at `images`, nowhere below those of the clean images.
         evaluations: passes spent on each sample, forward and backward; a look at the logit alone counts as one.
-        names: the attacks that were run; the clean image is a candidate beside them.
+        each: the attacks that were run, and how far each came by itself: `(N,)` float64, nowhere below the clean.
     """
 
     images: Tensor
     logits: Tensor
     evaluations: int
-    names: tuple[str, ...]
+    each: dict[str, Tensor]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attacks that were run; the clean image is a candidate beside them."""
+        return tuple(self.each)
 
 
 def worst_case(
@@ -41,13 +50,15 @@ def worst_case(
     ball: Ball,
     steps: int = 100,
     restarts: int = 1,
+    queries: int = 0,
+    others: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     batch_size: int = 256,
     own: bool = True,
 ) -> Attacked:
     r"""Raise the logits of images as far as the strongest of several attacks can, sample by sample.
 
-    .. math:: x^*_i = \arg\max_x f(x), \qquad x \in \{x_i,\ x_i^{APGD},\ x_i^{ascent}\}
+    .. math:: x^*_i = \arg\max_x f(x), \qquad x \in \{x_i,\ x_i^{APGD},\ x_i^{Square},\ x_i^{ascent},\ x_i^{other}\}
 
     The first attack is APGD on cross-entropy, as its authors' package has it: it starts anywhere on the ball's surface,
     chooses its own step sizes and keeps the best iterate. It is shown two logits, 0 and
@@ -57,7 +68,11 @@ def worst_case(
     with :math:`u_j` uniform in the ball, and is asked to leave the first. On 0 and f itself the cross-entropy
     :math:`\log(1 + e^f)` and its gradient vanish in float32 where f is far below zero, and the detector looks robust
     because the attack is blind; around 20 it is a straight line. Scale and offset of f make no difference to g, as they
-    make none to a ranking. The second attack is `genat.ascend` from the image itself.
+    make none to a ranking.
+
+    Square, from the same package, changes squares of pixels at random and keeps what raises g: it needs no gradient,
+    and so finds what a detector with useless gradients hides. `genat.ascend` starts from the image itself, and again
+    from points of the ball. Images that were made against something else are tried as they are: a transfer attack.
 
     Guaranteed on return: the points are in ball and box to 1e-5; the detector, the images and the global random state
     are untouched.
@@ -66,23 +81,28 @@ def worst_case(
         detector: `(N, *) -> (N,)`; sample i's logit must not depend on sample j.
         images: `(N, *)` floating point in [0, 1], the box that APGD is written for.
         ball: `L2Ball` or `LinfBall` with a positive radius.
-        steps: of each attack, at least 1.
-        restarts: how often APGD starts anew, at least 1.
+        steps: of APGD and of an ascent, at least 1.
+        restarts: how often APGD and ascent start, at least 1.
+        queries: of Square, 0 for none; it takes images `(N, C, H, W)` of sides from 5 up.
+        others: `(N, *)` images by name, each brought into the ball about its row of `images`.
         seed: of all that is random, at least 0; one seed and batch_size give one result.
         batch_size: how many images at a time, at least 1.
-        own: run `genat.ascend` too; False leaves APGD alone.
+        own: run `genat.ascend` too.
 
     Returns:
-        Images, logits, cost and the attacks' names.
+        Images, logits, cost and what each attack came to.
 
     Raises:
         ImportError: where pyautoattack is not installed.
         TypeError: for another ball.
-        ValueError: for arguments out of range, images outside [0, 1], or logits that are not finite or not `(N,)`.
+        ValueError: for arguments out of range, images outside [0, 1] or that Square does not take, others of another
+            shape, or logits that are not finite or not `(N,)`.
 
     References:
         Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks (Croce, Hein,
         2020) https://arxiv.org/abs/2003.01690
+        Square Attack: a query-efficient black-box adversarial attack via random search (Andriushchenko, Croce,
+        Flammarion, Hein, 2020) https://arxiv.org/abs/1912.00049
 
     Example:
         A linear logit rises by the radius times the dual norm of its weights.
@@ -94,34 +114,35 @@ def worst_case(
         >>> attacked.names, attacked.evaluations
         (('APGD-CE', 'steepest ascent'), 47)
     """
-    norm, radius = budget(ball)
-    _check(images, steps=steps, restarts=restarts, seed=seed, batch_size=batch_size)
-    apgd = _apgd()
+    others = others or {}
+    budget(ball)
+    _check(images, steps=steps, restarts=restarts, queries=queries, others=others, seed=seed, batch_size=batch_size)
+    apgd, square = _package()
     images = images.detach()
-    parts: list[tuple[Tensor, Tensor]] = []
+    parts: list[_Best] = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), frozen(detector):
-        # APGD draws from the CPU's global generator; torch.manual_seed would reseed the accelerators, not forked here
+        # the package draws from the CPU's global generator; torch.manual_seed would reseed the accelerators too
         torch.default_generator.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        for batch in torch.split(images, batch_size):
-            clean = _look(detector, batch)
-            attack = apgd(
-                _two_logits(detector, batch, clean, ball=ball, generator=generator),
-                n_iter=steps,
-                norm={"l2": "L2", "linf": "Linf"}[norm],
-                n_restarts=restarts,
-                eps=radius,
-            )
-            # only best_loss goes on where the first logit has been left; contiguous, since the package takes views
-            found = [attack.perturb(batch.contiguous(), torch.zeros(len(batch)), best_loss=True)]
-            if own:
-                stride = _STRIDE * radius / steps
-                found.append(ascend(detector, batch, steps=steps, step_size=stride, ball=ball, keep="best"))
-            parts.append(_strongest(detector, batch, clean, found, ball=ball))
-    points, values = (torch.cat(part) for part in zip(*parts, strict=True))
-    # beside the attacks' steps: a look at the image, at its neighbour and at each result, and APGD's look at its input
-    evaluations = 4 + restarts * (steps + 1) + own * (steps + 2)
-    return Attacked(points, values, evaluations, ("APGD-CE", "steepest ascent") if own else ("APGD-CE",))
+        for begin in range(0, len(images), batch_size):
+            rows = slice(begin, begin + batch_size)
+            batch = images[rows].contiguous()  # since the package takes views
+            best = _Best(detector, images[rows], ball)
+            rise = best.rise(generator)
+            best.take("APGD-CE", _apgd(apgd, rise, batch, ball=ball, steps=steps, restarts=restarts))
+            if queries:
+                best.take("Square", _square(square, rise, batch, ball=ball, queries=queries))
+            for start in range(restarts if own else 0):
+                best.take("steepest ascent", _ascent(detector, batch, start, ball, steps=steps, generator=generator))
+            for name, points in others.items():
+                best.take(name, points[rows])
+            parts.append(best)
+    each = {name: torch.cat([part.each[name] for part in parts]) for name in parts[0].each}
+    # beside the attacks' steps: looks at the image, at its neighbour, at each result, and the package's at its input
+    evaluations = 2 + (2 + restarts * (steps + 1)) + own * restarts * (steps + 2) + len(others)
+    evaluations += queries + 2 if queries else 0
+    points, values = (torch.cat(all_) for all_ in zip(*((part.points, part.logits) for part in parts), strict=True))
+    return Attacked(points, values, evaluations, each)
 
 
 def budget(ball: Ball) -> tuple[Norm, float]:
@@ -142,42 +163,74 @@ def budget(ball: Ball) -> tuple[Norm, float]:
     return ("l2" if isinstance(ball, L2Ball) else "linf"), ball.radius
 
 
-def _apgd() -> Callable[..., Any]:
+def _package() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return pyautoattack's APGD and Square."""
     try:
         from pyautoattack.autopgd_base import APGDAttack
+        from pyautoattack.square import SquareAttack
     except ImportError as error:
         raise ImportError("expected pyautoattack for APGD, got none: pip install genat[attacks]") from error
-    attack: Callable[..., Any] = APGDAttack
-    return attack
+    return APGDAttack, SquareAttack
 
 
-def _two_logits(
-    detector: Detector, images: Tensor, clean: Tensor, *, ball: Ball, generator: torch.Generator
-) -> Callable[[Tensor], Tensor]:
-    """Return the classifier 0 against g that is shown to APGD, which never asks for less than all of the images."""
-    neighbours = ball.random_start(images, generator=generator).clamp(*UNIT_BOX)
-    spread = (_look(detector, neighbours) - clean).abs().mean()
-    scale = spread if spread > 0 else torch.ones_like(spread)
+class _Best:
+    """The best points so far of a batch, of all attacks together and of each by itself."""
 
-    def classifier(points: Tensor) -> Tensor:
-        rise = (detector(points.to(images.dtype)) - clean) / scale
-        return torch.stack([torch.zeros_like(rise), _LEVEL + rise], dim=1).float()
+    def __init__(self, detector: Detector, images: Tensor, ball: Ball) -> None:
+        self.detector, self.images, self.ball = detector, images, ball
+        self.clean = _look(detector, images)
+        self.points, self.logits = images, self.clean
+        self.each: dict[str, Tensor] = {}
 
-    return classifier
+    def take(self, name: str, points: Tensor) -> None:
+        """Keep what an attack found where it is better, clipped, since nobody here knows what foreign code returns."""
+        inside = self.ball.project(points.to(self.images), self.images).clamp(*UNIT_BOX)
+        values = _look(self.detector, inside)
+        self.each[name] = torch.maximum(values, self.each.get(name, self.clean))
+        better = values > self.logits
+        self.points = torch.where(better.view(-1, *[1] * (self.images.ndim - 1)), inside, self.points)
+        self.logits = torch.where(better, values, self.logits)
+
+    def rise(self, generator: torch.Generator) -> Detector:
+        """Return the logits' rise above the clean ones, for all of the images, in units of their spread in the ball."""
+        neighbours = self.ball.random_start(self.images, generator=generator).clamp(*UNIT_BOX)
+        spread = (_look(self.detector, neighbours) - self.clean).abs().mean()
+        scale = spread if spread > 0 else torch.ones_like(spread)
+        return lambda points: (self.detector(points.to(self.images.dtype)) - self.clean) / scale
 
 
-def _strongest(
-    detector: Detector, images: Tensor, clean: Tensor, found: list[Tensor], *, ball: Ball
-) -> tuple[Tensor, Tensor]:
-    best, record = images, clean
-    for points in found:
-        # clipped because nobody here knows what foreign code returns
-        inside = ball.project(points.to(images), images).clamp(*UNIT_BOX)
-        values = _look(detector, inside)
-        better = values > record
-        best = torch.where(better.view(-1, *[1] * (images.ndim - 1)), inside, best)
-        record = torch.where(better, values, record)
-    return best, record
+def _apgd(apgd: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Ball, steps: int, restarts: int) -> Tensor:
+    norm, radius = budget(ball)
+    attack = apgd(partial(_two_logits, rise, _LEVEL), n_iter=steps, norm=_NORMS[norm], n_restarts=restarts, eps=radius)
+    # only best_loss goes on where the first logit has been left
+    points: Tensor = attack.perturb(images, torch.zeros(len(images)), best_loss=True)
+    return points
+
+
+def _square(square: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Ball, queries: int) -> Tensor:
+    norm, radius = budget(ball)
+    predict = partial(_two_logits, rise, _BELOW)
+    attack = square(predict, norm=_NORMS[norm], n_queries=queries, eps=radius)
+    attack.init_hyperparam(images)
+    # a single run, since perturb returns what left the first logit and nothing else
+    _, points = attack.attack_single_run(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
+    found: Tensor = points
+    return found
+
+
+def _ascent(
+    detector: Detector, images: Tensor, start: int, ball: Ball, *, steps: int, generator: torch.Generator
+) -> Tensor:
+    """Return what the first ascent comes to, from the images, or a later one, from points of the ball."""
+    stride = _STRIDE * budget(ball)[1] / steps
+    anew: dict[str, Any] = {"random_start": True, "generator": generator} if start else {}
+    return ascend(detector, images, steps=steps, step_size=stride, ball=ball, keep="best", **anew)
+
+
+def _two_logits(rise: Detector, level: float, points: Tensor) -> Tensor:
+    """Return the logits 0 and g, always of all the images: neither attack drops one before g has passed 0."""
+    above = rise(points)
+    return torch.stack([torch.zeros_like(above), level + above], dim=1).float()
 
 
 def _look(detector: Detector, points: Tensor) -> Tensor:
@@ -187,15 +240,31 @@ def _look(detector: Detector, points: Tensor) -> Tensor:
     return values
 
 
-def _check(images: Tensor, *, steps: int, restarts: int, seed: int, batch_size: int) -> None:
+def _check(
+    images: Tensor,
+    *,
+    steps: int,
+    restarts: int,
+    queries: int,
+    others: Mapping[str, Tensor],
+    seed: int,
+    batch_size: int,
+) -> None:
     if not images.is_floating_point() or images.ndim < 2 or len(images) == 0:
         shape = tuple(images.shape)
         raise ValueError(f"expected images (N, *), N >= 1, floating point, got {shape} {images.dtype}")
     low, high = torch.stack(images.detach().aminmax()).tolist()
     if not (low >= 0 and high <= 1):
         raise ValueError(f"expected images in [0, 1], got values from {low:.6g} to {high:.6g}")
-    for name, value, least in (("steps", steps, 1), ("restarts", restarts, 1), ("seed", seed, 0)):
+    bounds = {"steps": (steps, 1), "restarts": (restarts, 1), "queries": (queries, 0), "seed": (seed, 0)}
+    for name, (value, least) in (bounds | {"batch_size": (batch_size, 1)}).items():
         if value < least:
             raise ValueError(f"expected {name} to be at least {least}, got {value}")
-    if batch_size < 1:
-        raise ValueError(f"expected batch_size to be at least 1, got {batch_size}")
+    if queries and (images.ndim != 4 or min(images.shape[2:]) < _SQUARES):
+        shape = tuple(images.shape)
+        raise ValueError(
+            f"expected images (N, C, H, W) of sides from {_SQUARES} up with queries of Square, got {shape}"
+        )
+    for name, points in others.items():
+        if points.shape != images.shape:
+            raise ValueError(f"expected {name} of shape {tuple(images.shape)}, got {tuple(points.shape)}")
