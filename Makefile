@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-# Oracles for the tests whose own pins would drag in torchvision; they run without what they ask for.
-ORACLES := torchattacks==3.5.1
+# Oracles and peers for the tests whose own pins would drag in torchvision; they run without what they ask for.
+ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test test-slow soak lint format bench simulations images stability figures docs lock clean

@@ -24,7 +24,7 @@ ROWS = (
     ("objectives", "networks", "recipe", "config", "plots", "doctor"),
     ("training", "generation", "detection", "theory"),
     ("assemble", "progress", "adversaries", "baselines"),
-    ("runs",),
+    ("runs", "adapters"),
     ("evaluation",),
     ("simulations",),
     ("stability",),

@@ -15,6 +15,7 @@ _OPTIONAL = (
     ("tensorboard", "training curves in TensorBoard", "log"),
     ("cvxpy", "the games of theory as convex programmes", "peers"),
     ("torchebm", "the energy model of the simulations", "peers"),
+    ("pytorch-ood", "its detectors as peers, and detectors in its interface", "ood"),
     ("torch-fidelity", "FID, KID and IS", "fidelity"),
     ("scikit-image", "the preset lfw-faces", "data"),
     ("efficientnet-lite-pytorch", "ImageNet features without torchvision", "efficientnet"),
