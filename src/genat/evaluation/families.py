@@ -1,18 +1,61 @@
-"""Outside data for evaluation that no preset trains on."""
+"""Outside data for evaluation: made on the spot, from the target's own images, or read from where it lies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor
 
+from genat import sources
 from genat.config import OutsideConfig
-from genat.sources import DeadLeaves, Images, Inverted, Noise, ShuffledPatches, Source
+from genat.sources import (
+    Blurred,
+    Constant,
+    DeadLeaves,
+    Gradients,
+    Images,
+    Inverted,
+    Noise,
+    Photographs,
+    Rotated,
+    ShuffledPatches,
+    Source,
+)
+from genat.sources.datasets import FASHION_MNIST_FOLDER
+
+_PATCHES, _BLUR = 4, 16  # patches along a side; the side over the blur's deviation
+
+_MADE: Mapping[str, Callable[[Images], Source]] = {
+    "uniform noise": lambda images: Noise(images.shape),
+    "dead leaves": lambda images: DeadLeaves(images.shape),
+    "inverted": Inverted,
+    "shuffled patches": lambda images: ShuffledPatches(images, patch=images.shape[1] // _PATCHES),
+    "gaussian noise": lambda images: Noise(images.shape, kind="gaussian"),
+    "constant": lambda images: Constant(images.shape),
+    "gradients": lambda images: Gradients(images.shape),
+    "photographs": lambda images: Photographs(images.shape),
+    "rotated": Rotated,
+    "blurred": lambda images: Blurred(images, deviation=min(images.shape[1:]) / _BLUR),
+}
+_READ: Mapping[str, Callable[[], Images]] = {
+    "digits": lambda: sources.digits("test"),
+    "Fashion-MNIST": lambda: sources.fashion_mnist("test"),
+}
+FAMILIES = (*_MADE, *_READ)
+"""What `family` knows by name."""
+
+_FIRST = ("uniform noise", "dead leaves", "inverted", "shuffled patches")
 
 # What in training makes a family of the evaluation no news: the same family, or a variant of it.
 _KIN: Mapping[str, frozenset[str]] = {
     "uniform noise": frozenset({"uniform-noise", "gaussian-noise"}),
+    "gaussian noise": frozenset({"uniform-noise", "gaussian-noise"}),
     "dead leaves": frozenset({"dead-leaves"}),
     "shuffled patches": frozenset({"shuffled-patches"}),
+    "photographs": frozenset({"photographs"}),
+    "digits": frozenset({"digits"}),
+    "Fashion-MNIST": frozenset({"fashion-mnist"}),
 }
 
 
@@ -35,28 +78,103 @@ def families(images: Images, *, n: int, seed: int = 0) -> dict[str, Tensor]:
         >>> {name: tuple(x.shape) for name, x in families(sources.digits("test"), n=2).items()}["inverted"]
         (2, 1, 8, 8)
     """
-    shape = images.shape
-    made: dict[str, Source] = {
-        "uniform noise": Noise(shape),
-        "dead leaves": DeadLeaves(shape),
-        "inverted": Inverted(images),
-    }
-    drawn = {
-        name: source.draw(n, generator=torch.Generator().manual_seed(seed + i))
-        for i, (name, source) in enumerate(made.items())
-    }
-    if shape[1] % 4 == 0 and shape[1] == shape[2]:
-        shuffled = ShuffledPatches(images, patch=shape[1] // 4)
-        drawn["shuffled patches"] = shuffled.draw(n, generator=torch.Generator().manual_seed(seed + len(made)))
-    return drawn
+    return {name: family(name, images, n=n, seed=seed) for name in _FIRST if fits(name, images)}
 
 
-def seen(outside: tuple[OutsideConfig, ...]) -> set[str]:
+def family(name: str, images: Images, *, n: int, seed: int = 0) -> Tensor:
+    """Return n images of one of `FAMILIES`, or of a folder or a Parquet file, as the target's shape has them.
+
+    Data sets give their test images, resized (bicubic, antialiased) and turned to grey or colour as the target is, in
+    an order that the seed decides; where there are fewer than n, all of them.
+
+    Args:
+        name: one of `FAMILIES`, or a path. Blurred images are so by a sixteenth of the side; photographs are crops of
+            two.
+        images: test or validation images of the target.
+        n: how many, at least 1.
+        seed: of the draw.
+
+    Returns:
+        `(n, C, H, W)` in [0, 1].
+
+    Raises:
+        ValueError: where the name is neither, the data cannot be read, or the family does not fit the target.
+        FileNotFoundError: where Fashion-MNIST is not installed.
+
+    Example:
+        >>> target = Images(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+        >>> family("digits", target, n=3).shape
+        torch.Size([3, 3, 32, 32])
+        >>> family("nose", target, n=3)
+        Traceback (most recent call last):
+        ...
+        ValueError: expected outside data uniform noise, dead leaves, ..., or a folder or Parquet file, got 'nose'
+    """
+    if n < 1:
+        raise ValueError(f"expected n to be at least 1, got {n}")
+    if name in _MADE:
+        generator = torch.Generator().manual_seed(seed + list(_MADE).index(name))
+        return _MADE[name](images).draw(n, generator=generator)
+    found = _read(name, images.shape)
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:n]
+    return _resized(found.take(order).tensor(), images.shape)
+
+
+def fits(name: str, images: Images) -> bool:
+    """Return whether a family can be made of these images: turning needs squares, shuffling sides of 4, 8, 12, ...
+
+    Example:
+        >>> fits("rotated", Images(torch.zeros(1, 1, 8, 9, dtype=torch.uint8)))
+        False
+    """
+    _, height, width = images.shape
+    if name == "shuffled patches":
+        return height == width and height % _PATCHES == 0
+    return name != "rotated" or height == width
+
+
+def available(images: Images) -> tuple[str, ...]:
+    """Return the families that can be made here and are news to the target: what fits it, and data that is installed.
+
+    Args:
+        images: test or validation images of the target; a data set of the same name is left out.
+
+    Example:
+        >>> "digits" in available(sources.digits("test"))
+        False
+    """
+    there = [name for name in _MADE if fits(name, images)]
+    installed = {"digits": True, "Fashion-MNIST": FASHION_MNIST_FOLDER.is_dir()}
+    there += [name for name in _READ if installed[name] and not images.name.startswith(name)]
+    return tuple(there)
+
+
+def seen(outside: Sequence[OutsideConfig]) -> set[str]:
     """Return which of the families training had as outside data, or had a variant of.
 
     Example:
-        >>> seen((OutsideConfig(kind="gaussian-noise"),))
-        {'uniform noise'}
+        >>> sorted(seen((OutsideConfig(kind="gaussian-noise"),)))
+        ['gaussian noise', 'uniform noise']
     """
     kinds = {part.kind for part in outside}
     return {family for family, kin in _KIN.items() if kin & kinds}
+
+
+def _read(name: str, shape: tuple[int, int, int]) -> Images:
+    if name in _READ:
+        return _READ[name]()
+    path = Path(name)
+    if not path.exists():
+        known = ", ".join((*FAMILIES, "or a folder or Parquet file"))
+        raise ValueError(f"expected outside data {known}, got {name!r}")
+    size = (shape[1], shape[2])
+    if path.is_dir() and not any(path.glob("*.parquet")):
+        return sources.image_folder(path, size=size, mode="L" if shape[0] == 1 else "RGB")
+    return sources.parquet(path, label=None, size=size, mode="L" if shape[0] == 1 else "RGB")
+
+
+def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return images of the shape's sides and channels; what is read is of them already, but for what was made grey."""
+    if images.shape[2:] != shape[1:]:
+        images = F.interpolate(images, size=shape[1:], mode="bicubic", antialias=True).clamp(0, 1)
+    return images.expand(-1, shape[0], -1, -1)
