@@ -1,5 +1,6 @@
 """What several commands take, read and say."""
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -50,6 +51,25 @@ def parse_seeds(text: str) -> list[int]:
             raise ValueError(f"--seeds: expected at most {_MOST_SEEDS:,} seeds, got more in {text!r}")
         seeds += range(start, end + 1)
     return seeds
+
+
+def parse_numbers(text: str, option: str) -> list[float]:
+    """Return the positive numbers of "0.5,1.0".
+
+    Example:
+        >>> parse_numbers("0.5,1", "--radii")
+        [0.5, 1.0]
+        >>> parse_numbers("0.5,,1", "--radii")
+        Traceback (most recent call last):
+        ValueError: --radii: expected positive numbers such as 0.5,1.0, got '0.5,,1'
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise ValueError(f"{option}: expected positive numbers such as 0.5,1.0, got {text!r}")
+    return numbers
 
 
 def read_images(paths: list[Path], run: "Run") -> "Tensor":

@@ -1,13 +1,18 @@
 """Commands that measure a run, and show it."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genat.cli.arguments import Json, RunFolder, command_line, read_images, say
-from genat.cli.printing import print_figures
+from genat.cli.arguments import Json, RunFolder, command_line, parse_numbers, read_images, say
+from genat.cli.printing import print_benchmark, print_figures
+
+if TYPE_CHECKING:
+    from genat.runs import Run
+    from genat.sources import Images
 
 
 def detect(
@@ -34,13 +39,54 @@ def detect(
         typer.echo(f"{row['file']}: {verdict}  score {row['score']:.4f}  p {row['p_value']:.4f}")
 
 
+class Protocol(StrEnum):
+    """What can be evaluated beside the run itself."""
+
+    OOD = "ood"
+
+
+class Norm(StrEnum):
+    """Of a ball."""
+
+    L2 = "l2"
+    LINF = "linf"
+
+
+class Scale(StrEnum):
+    """How much the benchmark measures; `genat.evaluation.benchmark.SCALES` has the numbers."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
 def evaluate(
     run: RunFolder,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Argument(help="ood sets classifiers beside the run and attacks each; else the run alone is measured."),
+    ] = None,
     *,
     data: Annotated[Path | None, typer.Option(help="A folder of test images; the data set's own by default.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="How many to generate.")] = 1000,
     outside: Annotated[int, typer.Option(min=2, help="Images of each outside family.")] = 500,
     attack_steps: Annotated[int, typer.Option(min=1, help="Of each attack; the check takes twice as many.")] = 100,
+    against: Annotated[
+        str,
+        typer.Option(metavar="PEERS", help="ood: plain,outlier-exposure,acet,ratio,madry, some of them, all or none."),
+    ] = "all",
+    scale: Annotated[Scale, typer.Option(help="ood: 256 images a family and short attacks, or 1024 and long.")] = (
+        Scale.QUICK
+    ),
+    family: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="ood: outside data, a family, a folder or a Parquet file, repeated; by default all that is there and "
+            "that training has not seen.",
+        ),
+    ] = None,
+    norm: Annotated[Norm, typer.Option(help="ood: of the attacks' balls.")] = Norm.L2,
+    radii: Annotated[str, typer.Option(help="ood: of the attacks, such as 0.5,1.0.")] = "1.0",
     features: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +110,15 @@ def evaluate(
     images = None if data is None else image_folder(data, size=size, mode="L" if loaded.shape[0] == 1 else "RGB")
     for note in () if images is None else images.notes:
         say(note)
+    if protocol is Protocol.OOD:
+        figures = _benchmark(loaded, images, against, scale=scale, families=family, norm=norm, radii=radii)
+        page = report.write(loaded, command=command_line())
+        if as_json:
+            typer.echo(json.dumps(figures | {"report": str(page)}))
+            return
+        print_benchmark(figures)
+        typer.echo(f"report: {page}")
+        return
     figures = run_evaluation(
         loaded,
         images=images,
@@ -81,6 +136,34 @@ def evaluate(
         return
     print_figures(figures)
     typer.echo(f"report: {page}")
+
+
+def _benchmark(
+    run: "Run",
+    images: "Images | None",
+    against: str,
+    *,
+    scale: Scale,
+    families: list[str] | None,
+    norm: Norm,
+    radii: str,
+) -> dict[str, Any]:
+    from genat.balls import L2Ball, LinfBall
+    from genat.baselines.exposure import EXPOSURES
+    from genat.evaluation.benchmark import SCALES, benchmark
+
+    peers = {"all": tuple(EXPOSURES), "none": ()}.get(against, tuple(against.split(",")))
+    ball = L2Ball if norm is Norm.L2 else LinfBall
+    return benchmark(
+        run,
+        images=images,
+        outside=families,
+        against=peers,
+        scale=SCALES[scale],
+        balls=[ball(radius) for radius in parse_numbers(radii, "--radii")],
+        command=command_line(),
+        say=say,
+    )
 
 
 def report(run: RunFolder) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from genat.config import Config
     from genat.report import Table as Content
 
+_WIDE = 200
+
 
 def print_files(paths: Sequence[Path], *, as_json: bool) -> None:
     """Print the files that were written, a line each or as one JSON object."""
@@ -34,18 +36,7 @@ def print_config(settings: "Config", *, as_json: bool) -> None:
 
 def print_figures(figures: dict[str, Any]) -> None:
     """Print an evaluation: what is recognised in the samples, how close they come, and the table of detection."""
-    from rich.console import Console
-    from rich.table import Table
-
     from genat.report import detection_table, fidelity_table, fidelity_words, recognition
-
-    console = Console(width=140 if not sys.stdout.isatty() else None)
-
-    def show(content: "Content") -> None:
-        table = Table(*content.columns, box=None, header_style="bold")
-        for row in content.rows:
-            table.add_row(*row)
-        console.print(table)
 
     if "generation" in figures:
         typer.echo(recognition(figures["generation"]))
@@ -53,5 +44,28 @@ def print_figures(figures: dict[str, Any]) -> None:
         typer.echo(f"how close the samples come to real images was not measured: {figures['fidelity_missing']}")
     if "fidelity" in figures:
         typer.echo(fidelity_words(figures["fidelity"]))
-        show(fidelity_table(figures["fidelity"]))
-    show(detection_table(figures["detection"], figures.get("baseline")))
+        print_table(fidelity_table(figures["fidelity"]))
+    print_table(detection_table(figures["detection"], figures.get("baseline")))
+
+
+def print_benchmark(figures: dict[str, Any]) -> None:
+    """Print a benchmark: what was measured, the means of every score, each family, and attack by attack."""
+    from genat.report import benchmarks
+
+    typer.echo(benchmarks.words(figures))
+    tables = [benchmarks.means_table(figures)]
+    tables += [benchmarks.families_table(figures, name) for name in benchmarks.budgets(figures["rows"])]
+    for content in (*tables, benchmarks.attacks_table(figures)):
+        typer.echo()
+        print_table(content)
+
+
+def print_table(content: "Content") -> None:
+    """Print a table, on lines as wide as it needs where the output is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*content.columns, box=None, header_style="bold")
+    for row in content.rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

@@ -1,7 +1,7 @@
 """How well a detector tells the target from outside data, clean and attacked to look like the target."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from genat.adversaries import Norm, budget, worst_case
 from genat.ascent import Detector
 from genat.balls import Ball
 from genat.detection import logits
-from genat.ranking import auroc, auroc_interval, fpr_at_tpr
+from genat.ranking import aupr, auroc, auroc_interval, fpr_at_tpr
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,11 @@ class OodRow:
         low: lower end of the 95 % bootstrap interval of `auroc`.
         high: upper end.
         fpr95: share of the family accepted at the threshold that accepts 95 % of the target.
+        aupr_in: average precision with the target's samples as the positives.
+        aupr_out: with the family's, ranked by the negated logit; chance is their share of all samples.
         evaluations: passes the attacks spent on each sample; 0 is clean.
-        attacks: whose strongest it is, sample by sample; empty is clean.
+        each: AUROC under each attack alone, by name; `auroc` is under the strongest of them, sample by sample. Empty
+            is clean.
         doubled: AUROC where the attacks take twice the steps. Far below `auroc` the attack had not converged, and
             neither figure is the worst case. None where it was not asked for, or clean.
     """
@@ -46,9 +49,16 @@ class OodRow:
     low: float
     high: float
     fpr95: float
+    aupr_in: float
+    aupr_out: float
     evaluations: int
-    attacks: tuple[str, ...]
+    each: dict[str, float]
     doubled: float | None
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Whose strongest it is; empty is clean."""
+        return tuple(self.each)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,8 +131,8 @@ def ood_table(
         >>> from genat.balls import LinfBall
         >>> inside, outside = torch.linspace(0.5, 1, 20).view(-1, 1), torch.linspace(0, 0.6, 20).view(-1, 1)
         >>> table = ood_table(lambda x: x[:, 0], inside, {"low": outside}, balls=[LinfBall(0.2)], steps=10)
-        >>> for row in table.rows:
-        ...     print(row.family, row.radius, f"{row.auroc:.4f} [{row.low:.4f}, {row.high:.4f}]", row.doubled)
+        >>> for one in table.rows:
+        ...     print(one.family, one.radius, f"{one.auroc:.4f} [{one.low:.4f}, {one.high:.4f}]", one.doubled)
         low None 0.9750 [0.9250, 1.0000] None
         low 0.2 0.8363 [0.6949, 0.9450] 0.83625
     """
@@ -132,29 +142,74 @@ def ood_table(
     rows: list[OodRow] = []
     kept = {"target": of_inside}
     for family, outside in families.items():
-        scored = partial(_clean_row, of_inside, family=family, seen=family in seen, seed=seed)
+        scored = partial(row, of_inside, family=family, seen=family in seen, seed=seed)
         attack = partial(worst_case, detector, outside, restarts=restarts, seed=seed)
         for ball in (None, *balls):
             if ball is None:
                 values = logits(detector, outside)
-                row = scored(values)
+                rows.append(scored(values))
             else:
                 attacked = attack(ball=ball, steps=steps)
-                norm, radius = budget(ball)
+                again = attack(ball=ball, steps=2 * steps).logits if check_convergence else None
                 values = attacked.logits
-                row = replace(
-                    scored(values),
-                    radius=radius,
-                    norm=norm,
-                    evaluations=attacked.evaluations,
-                    attacks=attacked.names,
-                    doubled=auroc(of_inside, attack(ball=ball, steps=2 * steps).logits) if check_convergence else None,
-                )
-            rows.append(row)
-            kept[label(family, row.norm, row.radius)] = values
+                figures = scored(values, ball=ball, each=attacked.each, evaluations=attacked.evaluations, doubled=again)
+                rows.append(figures)
+            kept[label(family, rows[-1].norm, rows[-1].radius)] = values
             if callback is not None:
                 callback(len(rows), total)
     return OodTable(tuple(rows), kept)
+
+
+def row(
+    of_inside: Tensor,
+    of_outside: Tensor,
+    *,
+    family: str,
+    seen: bool = False,
+    ball: Ball | None = None,
+    each: Mapping[str, Tensor] | None = None,
+    evaluations: int = 0,
+    doubled: Tensor | None = None,
+    seed: int = 0,
+) -> OodRow:
+    """Return the figures of one family's logits.
+
+    Args:
+        of_inside: `(N,)` logits of the target.
+        of_outside: `(M,)` logits of the family, clean or the highest that the attacks came to.
+        family, seen, evaluations: as in `OodRow`.
+        ball: of the attacks; None is clean.
+        each: `(M,)` logits by attack.
+        doubled: `(M,)` logits where the attacks took twice the steps.
+        seed: of the interval.
+
+    Raises:
+        TypeError, ValueError: where logits are not finite or not `(N,)`, or the ball has no positive radius.
+
+    Example:
+        >>> found = row(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0]), family="noise")
+        >>> found.auroc, found.fpr95, round(found.aupr_in, 4), round(found.aupr_out, 4)
+        (0.75, 0.5, 0.8333, 0.8333)
+    """
+    low, high = auroc_interval(of_inside, of_outside, generator=torch.Generator().manual_seed(seed))
+    norm, radius = (None, None) if ball is None else budget(ball)
+    return OodRow(
+        family=family,
+        seen=seen,
+        n_inside=len(of_inside),
+        n_outside=len(of_outside),
+        radius=radius,
+        norm=norm,
+        auroc=auroc(of_inside, of_outside),
+        low=low,
+        high=high,
+        fpr95=fpr_at_tpr(of_inside, of_outside),
+        aupr_in=aupr(of_inside, of_outside),
+        aupr_out=aupr(-of_outside, -of_inside),
+        evaluations=evaluations,
+        each={name: auroc(of_inside, values) for name, values in (each or {}).items()},
+        doubled=None if doubled is None else auroc(of_inside, doubled),
+    )
 
 
 def as_dicts(rows: Sequence[OodRow]) -> list[dict[str, Any]]:
@@ -165,26 +220,7 @@ def as_dicts(rows: Sequence[OodRow]) -> list[dict[str, Any]]:
         >>> as_dicts(ood_table(lambda x: x[:, 0], inside, {"zeros": outside}, balls=[]).rows)[0]["auroc"]
         1.0
     """
-    return [asdict(row) | {"attacks": list(row.attacks)} for row in rows]
-
-
-def _clean_row(of_inside: Tensor, of_outside: Tensor, *, family: str, seen: bool, seed: int) -> OodRow:
-    low, high = auroc_interval(of_inside, of_outside, generator=torch.Generator().manual_seed(seed))
-    return OodRow(
-        family=family,
-        seen=seen,
-        n_inside=len(of_inside),
-        n_outside=len(of_outside),
-        radius=None,
-        norm=None,
-        auroc=auroc(of_inside, of_outside),
-        low=low,
-        high=high,
-        fpr95=fpr_at_tpr(of_inside, of_outside),
-        evaluations=0,
-        attacks=(),
-        doubled=None,
-    )
+    return [asdict(row) for row in rows]
 
 
 def _check(inside: Tensor, families: Mapping[str, Tensor], *, balls: Sequence[Ball], seen: Collection[str]) -> None:

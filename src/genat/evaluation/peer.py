@@ -1,20 +1,17 @@
 """A GAN to set beside a run: as large as its detector, on the same images, for as many passes."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from genat import assemble, checkpoints, networks, plots, runs
 from genat.baselines.gan import GanStep, generate, train_gan
 from genat.baselines.images import Dcgan, image_generator, spectral
+from genat.evaluation.keeping import keep, kept
 from genat.networks import Together, parameter_count
 from genat.runs import Run
 from genat.sources import Images
@@ -124,21 +121,17 @@ def gan(
         "augment": run.config.augment.model_dump(),
         "images": checkpoints.digest({"pixels": train.pixels}),
     }
-    made = _read(path, blank, record) if path.exists() else None
-    if made is None:
+    before = kept(path, record=record, what="a GAN's generator")
+    if before is not None:
+        generator, made = blank, before.made
+        generator.load_state_dict(before.tensors)
+    else:
         target = train.with_augmentation(assemble.augmentation(run.config.augment))
-        made = _train(settings, blank, target, seed=seed, device=device, say=say)
-        _write(path, made, record)
-    images = generate(Together([made.generator]), n, latent=settings.latent, seeds=[seed])[0]
+        generator, made = _train(settings, blank, target, seed=seed, device=device, say=say)
+        keep(path, generator.state_dict(), record=record, made=made)
+    images = generate(Together([generator.eval()]), n, latent=settings.latent, seeds=[seed])[0]
     (path.parent / GRID).write_bytes(plots.grid(images[:_SHOWN]))
-    return Peer(images, settings, seed, made.passes, budget, made.seconds)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Made:
-    generator: nn.Module
-    passes: int
-    seconds: float
+    return Peer(images, settings, seed, int(made["passes"]), budget, float(made["seconds"]))
 
 
 def _settings(run: Run, budget: int) -> Dcgan:
@@ -169,7 +162,7 @@ def _train(
     seed: int,
     device: torch.device | str,
     say: Callable[[str], None],
-) -> _Made:
+) -> tuple[nn.Module, dict[str, Any]]:
     detector = networks.build("small_convnet", target.shape, {"width": settings.width}, seed=seed)
     began, total = time.perf_counter(), settings.iterations
 
@@ -188,29 +181,5 @@ def _train(
     )
     if fitted.diverged:
         raise DivergenceError(f"GAN: iteration {fitted.diverged[0]}: expected finite values, got some that are not")
-    return _Made(fitted.generator.member(0).cpu(), fitted.passes, round(time.perf_counter() - began, 1))
-
-
-def _write(path: Path, made: _Made, record: dict[str, Any]) -> None:
-    state = {name: value.contiguous() for name, value in made.generator.state_dict().items()}
-    spent = {"passes": made.passes, "seconds": made.seconds, "sha256": checkpoints.digest(state)}
-    path.parent.mkdir(exist_ok=True)
-    checkpoints.write_bytes(path, save(state, {"record": json.dumps(record), "made": json.dumps(spent)}))
-
-
-def _read(path: Path, generator: nn.Module, record: dict[str, Any]) -> _Made | None:
-    """Return what was made before, None where it was made from something else."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-        if metadata["record"] != json.dumps(record):
-            return None
-        spent = json.loads(metadata["made"])
-        if spent["sha256"] != checkpoints.digest(state):
-            raise ValueError("other weights than were written")
-        generator.load_state_dict(state)
-        return _Made(generator.eval(), int(spent["passes"]), float(spent["seconds"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected a GAN's generator, got a damaged file ({reason}): delete it") from None
+    made = {"passes": fitted.passes, "seconds": round(time.perf_counter() - began, 1)}
+    return fitted.generator.member(0).cpu(), made

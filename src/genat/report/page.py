@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from genat import checkpoints, config
-from genat.evaluation import protocol
+from genat.evaluation import benchmark, protocol
 from genat.provenance import provenance
-from genat.report import sections
+from genat.report import benchmarks, sections
 from genat.runs import Run
 
 REPORT = "report.html"
@@ -30,6 +30,9 @@ def write(run: Run, *, command: str = "genat report") -> Path:
     evaluation = protocol.read(run.folder)
     if evaluation is not None:
         shown += sections.evaluation(run, *evaluation)
+    table = benchmark.read(run.folder)
+    if table is not None:
+        shown += benchmarks.sections(table)
     shown.append(sections.training(run))
     environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
     html = environment.get_template("report.html").render(

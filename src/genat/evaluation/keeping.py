@@ -1,0 +1,76 @@
+"""Tensors on disk with what they are a function of: read again only where that is the same."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from genat import checkpoints
+
+
+class Kept(NamedTuple):
+    """What `keep` wrote.
+
+    Attributes:
+        tensors: by name.
+        made: what was to be told of them.
+    """
+
+    tensors: dict[str, Tensor]
+    made: dict[str, Any]
+
+
+def keep(path: Path, tensors: Mapping[str, Tensor], *, record: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Write tensors to a file, whose folder is made where it is not there.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        record: what they are a function of, as JSON holds it.
+        made: what is to be told of them, likewise.
+    """
+    state = {name: value.contiguous() for name, value in tensors.items()}
+    told = {**made, "sha256": checkpoints.digest(state)}
+    path.parent.mkdir(exist_ok=True, parents=True)
+    checkpoints.write_bytes(path, save(state, {"record": json.dumps(record), "made": json.dumps(told)}))
+
+
+def kept(path: Path, *, record: Mapping[str, Any], what: str) -> Kept | None:
+    """Return what `keep` wrote; None where there is no such file, or one of another record.
+
+    Args:
+        path: of the file.
+        record: what the tensors are to be a function of.
+        what: an error calls them.
+
+    Raises:
+        ValueError: where the file is there and cannot be read: one line that names it.
+
+    Example:
+        >>> import torch
+        >>> path = getfixture("tmp_path") / "peers" / "one.safetensors"
+        >>> kept(path, record={"seed": 1}, what="a classifier")
+        >>> keep(path, {"weight": torch.ones(1)}, record={"seed": 1}, made={"seconds": 3.5})
+        >>> kept(path, record={"seed": 1}, what="a classifier")
+        Kept(tensors={'weight': tensor([1.])}, made={'seconds': 3.5})
+        >>> kept(path, record={"seed": 2}, what="a classifier")
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+        if metadata["record"] != json.dumps(record):
+            return None
+        made: dict[str, Any] = json.loads(metadata["made"])
+        if made.pop("sha256") != checkpoints.digest(tensors):
+            raise ValueError("other values than were written")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected {what}, got a damaged file ({reason}): delete it") from None
+    return Kept(tensors, made)
