@@ -12,11 +12,13 @@ from genat.sources.photographs import Photographs
 from genat.sources.source import Samples, Source, as_source, describe
 from genat.sources.tables import hugging_face, parquet
 from genat.sources.toy import TOYS, Toy
+from genat.sources.walking import Batch, Skipped, find_images, read_batches, walk
 
 __all__ = [
     "TOYS",
     "Augment",
     "Augmentation",
+    "Batch",
     "Blurred",
     "Box",
     "ClassGaussians",
@@ -32,6 +34,7 @@ __all__ = [
     "Rotated",
     "Samples",
     "ShuffledPatches",
+    "Skipped",
     "Source",
     "Toy",
     "as_source",
@@ -39,10 +42,13 @@ __all__ = [
     "digits",
     "emoji",
     "fashion_mnist",
+    "find_images",
     "hugging_face",
     "image_folder",
     "lfw_faces",
     "load_image",
     "parquet",
+    "read_batches",
     "read_idx",
+    "walk",
 ]
