@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from genat import assemble, checkpoints, config, detection
 from genat.balls import L2Ball
 from genat.checkpoints import Checkpoint
 from genat.config import Config
-from genat.detection import Calibration, Prediction
+from genat.detection import Calibration, Judged, Prediction
 from genat.generation import Climbing, Rejection, one_of
 from genat.networks import Joint
-from genat.sources import Images, Source
+from genat.sources import Images, Skipped, Source
 from genat.training import Fitted, Incident, Step, fit
 from genat.training.devices import one_device
 from genat.training.recording import INCIDENTS, METRICS, Recorder, incidents, metrics, repeated, summary_writer
@@ -77,13 +77,26 @@ class Run:
         """
         return self._calibrated().threshold
 
-    def predict(self, images: Tensor) -> Prediction:
-        """Return score, p-value and verdict for images `(N, C, H, W)` in [0, 1].
+    def predict(self, images: Tensor, *, alpha: float | None = None) -> Prediction:
+        """Return score, p-value and verdict for images `(N, C, H, W)` in [0, 1]; by level alpha, or the threshold.
 
         Raises:
-            ValueError: where the images have another shape or range, or the training has not ended.
+            ValueError: where the images have another shape or range, the training has not ended, or alpha is refused.
         """
-        return self._calibrated().predict(detection.logits(self.detector, self._checked(images)))
+        return self._calibrated().predict(detection.logits(self.detector, self._checked(images)), alpha=alpha)
+
+    def detect(
+        self, files: Iterable[str | Path | Skipped], *, batch_size: int = 64, alpha: float | None = None
+    ) -> Iterator[Judged | Skipped]:
+        """Judge image files one after another, in constant memory, as `genat.detection.stream` does.
+
+        Raises:
+            ValueError: where the training has not ended, or an argument is refused.
+        """
+        calibration, device = self._calibrated(), next(self.detector.parameters()).device
+        return detection.stream(
+            self.detector, calibration, files, shape=self.shape, batch_size=batch_size, alpha=alpha, device=device
+        )
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the classes' logits of images `(N, C, H, W)` in [0, 1].

@@ -1,11 +1,11 @@
-"""Reading the logit: a score, a threshold for a true positive rate, and a p-value that holds its word."""
+"""What held-out target data say of a logit: a threshold, and a p-value that holds its word."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from genat.ascent import Detector, frozen
 from genat.ranking import threshold_for_tpr
 
 
@@ -16,7 +16,7 @@ class Prediction:
     Attributes:
         score: `(N,)` float64 OOD score, the negated logit: high out of distribution.
         p_value: `(N,)` float64 in (0, 1]: how unusual the score would be for target data; small is out of distribution.
-        in_distribution: `(N,)` bool, the logit reaches the threshold.
+        in_distribution: `(N,)` bool, the logit reaches the threshold; with a level, the p-value is above it.
     """
 
     score: Tensor
@@ -81,76 +81,85 @@ class Calibration:
         at_most = torch.searchsorted(self.logits, logits.detach().cpu().double(), right=True)
         return (1 + at_most).double() / (len(self.logits) + 1)
 
-    def predict(self, logits: Tensor) -> Prediction:
-        """Return score, p-value and verdict of `(N,)` logits."""
+    def threshold_at(self, alpha: float) -> float:
+        r"""Return the logit below which :math:`p \le \alpha`: the k-th smallest, :math:`k = \lfloor\alpha(n+1)\rfloor`.
+
+        Calling out of distribution what lies below it is wrong about new target data with probability k / (n + 1) where
+        logits have no ties, and at most that with them: on average over calibration sets, the one promise that needs no
+        assumption but exchangeability. How often it is wrong with this very set is `false_alarm_interval`'s matter.
+
+        Args:
+            alpha: the level, in (0, 1).
+
+        Raises:
+            ValueError: where alpha is out of range, or the logits too few ever to reject: n < 1 / alpha - 1.
+
+        Example:
+            >>> calibration = Calibration(torch.arange(1.0, 20.0))
+            >>> calibration.threshold_at(0.1)
+            2.0
+            >>> calibration.threshold_at(0.01)
+            Traceback (most recent call last):
+            ValueError: expected at least 99 held-out images to reject at level 0.01, got 19
+        """
+        return self.logits[self._rank(alpha) - 1].item()
+
+    def false_alarm_interval(self, alpha: float, *, level: float = 0.95) -> tuple[float, float]:
+        r"""Return where the share of target data lies that this calibration set rejects at a level.
+
+        Given the calibration set that share is a fixed number, which nobody knows. Over calibration sets it has the
+        law :math:`\mathrm{Beta}(k, n + 1 - k)` with :math:`k = \lfloor\alpha(n+1)\rfloor`, whatever the detector and
+        the distribution, where logits have no ties; with ties it is stochastically smaller: the upper end holds.
+
+        Args:
+            alpha: the level, in (0, 1).
+            level: of the interval, in (0, 1), between equal tails.
+
+        Returns:
+            The lower and the upper end.
+
+        Raises:
+            ValueError: as `threshold_at`, or where level is out of range.
+
+        References:
+            Conditional validity of inductive conformal predictors (Vovk, 2012) https://arxiv.org/abs/1209.2673
+
+        Example:
+            >>> low, high = Calibration(torch.arange(1.0, 200.0)).false_alarm_interval(0.05)
+            >>> print(f"{low:.4f} to {high:.4f}")
+            0.0244 to 0.0841
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"expected level in (0, 1), got {level}")
+        from scipy.special import betaincinv
+
+        k = self._rank(alpha)
+        low, high = betaincinv(k, len(self.logits) + 1 - k, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def predict(self, logits: Tensor, *, alpha: float | None = None) -> Prediction:
+        """Return score, p-value and verdict of `(N,)` logits.
+
+        Args:
+            logits: `(N,)`, finite.
+            alpha: judge by `threshold_at` this level; None judges by `threshold`.
+
+        Raises:
+            ValueError: where a logit is not finite, or as `threshold_at`.
+        """
+        threshold = self.threshold if alpha is None else self.threshold_at(alpha)
         values = logits.detach().cpu().double()
-        return Prediction(-values, self.p_values(values), values >= self.threshold)
+        return Prediction(-values, self.p_values(values), values >= threshold)
 
-
-def logits(detector: Detector, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Return the detector's logits, batch by batch, in eval mode and without gradients.
-
-    Args:
-        detector: `(N, *) -> (N,)`.
-        images: `(N, *)`.
-        batch_size: how many at a time, at least 1.
-
-    Returns:
-        `(N,)` float64, so that what follows ranks and sums without rounding.
-
-    Raises:
-        ValueError: where images are not floating point, batch_size is below 1, or the detector's output is not `(N,)`.
-
-    Example:
-        >>> logits(lambda x: x.sum(1), torch.eye(3), batch_size=2)
-        tensor([1., 1., 1.], dtype=torch.float64)
-    """
-    if not images.is_floating_point() or images.ndim < 2:
-        raise ValueError(f"expected images (N, *), floating point, got {tuple(images.shape)} {images.dtype}")
-    if batch_size < 1:
-        raise ValueError(f"expected batch_size to be at least 1, got {batch_size}")
-    with frozen(detector), torch.no_grad():
-        values = torch.cat([detector(batch).double() for batch in torch.split(images, batch_size)])
-    if values.shape != images.shape[:1]:
-        raise ValueError(f"expected the detector to return shape {(len(images),)}, got {tuple(values.shape)}")
-    return values
-
-
-def ood_score(detector: Detector, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Return the out-of-distribution score, the negated logit: high out of distribution.
-
-    Args:
-        detector: `(N, *) -> (N,)`.
-        images: `(N, *)`.
-        batch_size: how many at a time, at least 1.
-
-    Returns:
-        `(N,)` float64.
-
-    Raises:
-        ValueError: as `logits`.
-
-    Example:
-        >>> ood_score(lambda x: x.sum(1), torch.eye(2))
-        tensor([-1., -1.], dtype=torch.float64)
-    """
-    return -logits(detector, images, batch_size=batch_size)
-
-
-def calibrate(detector: Detector, held_out: Tensor, *, tpr: float = 0.95, batch_size: int = 256) -> Calibration:
-    """Return the calibration of a detector on target data that training never saw.
-
-    Args:
-        detector: `(N, *) -> (N,)`.
-        held_out: `(n, *)` validation images of the target; never test data.
-        tpr: the share of target data to accept.
-        batch_size: how many at a time.
-
-    Raises:
-        ValueError: as `Calibration` and `logits`.
-
-    Example:
-        >>> calibrate(lambda x: x.sum(1), torch.arange(20.0).view(-1, 1)).threshold
-        1.0
-    """
-    return Calibration(logits(detector, held_out, batch_size=batch_size), tpr=tpr)
+    def _rank(self, alpha: float) -> int:
+        """Return how many of the values 1 / (n + 1), ..., n / (n + 1) are at most alpha, as floats compare."""
+        if not 0 < alpha < 1:
+            raise ValueError(f"expected alpha in (0, 1), got {alpha}")
+        n = len(self.logits)
+        near = math.floor(alpha * (n + 1))  # in binary 0.29 * 100 is 28.999999999999996, and 29 / 100 is 0.29
+        k = max(k for k in (0, near - 1, near, near + 1) if k <= n and k / (n + 1) <= alpha)
+        if k < 1:
+            near = math.ceil(1 / alpha - 1)
+            least = min(m for m in (near - 1, near, near + 1) if m >= 1 and 1 / (m + 1) <= alpha)
+            raise ValueError(f"expected at least {least} held-out images to reject at level {alpha}, got {n}")
+        return k
