@@ -116,8 +116,13 @@ def test_train_refuses(run_cli: Cli, place: Path, arguments: str, words: list[st
         ("transform run missing.png", ["missing.png"]),
         ("transform run good.png cut.png", ["cut.png"]),
         ("detect run missing.png", ["missing.png"]),
-        ("detect run good.png page.png", ["page.png", "PNG"]),
-        ("detect run mixed", ["mixed"]),
+        ("detect run good.png missing.png", ["missing.png", "does not exist"]),
+        ("detect run empty", ["'empty'", "got none"]),
+        ("detect run good.png empty", ["'empty'", "got none"]),
+        ("detect run - mixed -", ["- once", "several times"]),
+        ("detect run good.png --null", ["--null", "standard input"]),
+        ("detect run good.png --alpha 0", ["alpha in (0, 1)", "0.0"]),
+        ("detect run good.png --alpha 0.001", ["at least 999 held-out images", "0.001", "got 240"]),
         ("detect missing good.png", ["missing"]),
         ("evaluate missing", ["missing"]),
         ("evaluate run --data missing", ["missing"]),
@@ -222,7 +227,8 @@ def test_a_corrupt_evaluation(
 @pytest.mark.parametrize(
     "command",
     ["nonsense", "train --nonsense", "sample", "sample run --steps 0", "sample run --steps x", "train --seed=-1",
-     "sample run --step-size nan", "evaluate run --samples 1", "detect run"],
+     "sample run --step-size nan", "evaluate run --samples 1", "detect run", "detect run good.png --batch-size 0",
+     "detect run good.png --format xml"],
 )  # fmt: skip
 def test_typers_own_refusals(run_cli: Cli, place: Path, command: str) -> None:
     before = _tree(place)

@@ -1,4 +1,4 @@
-"""What a person sees while a training runs."""
+"""What a person sees while a training runs, or images are counted."""
 
 import sys
 import time
@@ -71,3 +71,39 @@ class TrainingProgress:
     def _state(self, step: Step) -> str:
         rate = self.batch_size * self.weight / max(self.seconds, 1e-9)
         return f"{rate:,.0f} images/s  AUROC {self.auroc / self.weight:.3f}  ascent steps {step.steps}"
+
+
+class Counting:
+    """A live bar on a terminal that counts what is done; nothing elsewhere.
+
+    Args:
+        label: what is counted, as in "judged".
+        total: how many there are to be; None where nobody knows.
+        quiet: show no bar on a terminal either.
+        console: where to write; None is standard error.
+    """
+
+    def __init__(self, label: str, *, total: int | None, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr)
+        count = "{task.completed}" if total is None else "{task.completed}/{task.total}"
+        columns = [TextColumn(f"[bold]{label}"), BarColumn(), TextColumn(count), TimeElapsedColumn()]
+        columns += [] if total is None else [TimeRemainingColumn()]
+        self.bar = Progress(*columns, console=self.console, disable=quiet or not self.console.is_terminal)
+        self.task = self.bar.add_task(label, total=total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def advance(self) -> None:
+        """Count one more."""
+        self.bar.start()  # here, so that what is refused leaves no bar
+        self.bar.advance(self.task)
+
+    def say(self, line: str) -> None:
+        """Write a line, above the bar where there is one."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -5,10 +5,11 @@ import sys
 
 import typer
 
+from genat.cli.detecting import detect
 from genat.cli.editing import edit
 from genat.cli.listing import doctor, presets
 from genat.cli.making import sample, transform
-from genat.cli.measuring import detect, evaluate, report
+from genat.cli.measuring import evaluate, report
 from genat.cli.simulating import simulate, stability
 from genat.cli.training import demo, train
 

@@ -93,3 +93,14 @@ def say(line: str) -> None:
 def command_line() -> str:
     """Return what was typed."""
     return shlex.join(["genat", *sys.argv[1:]])
+
+
+def shown(text: str) -> str:
+    r"""Return text on one line of printable characters: others, and bytes that were no UTF-8, as escapes.
+
+    Example:
+        >>> print(shown("caf\u00e9\udcff\n.png"))
+        café\xff\n.png
+    """
+    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole)

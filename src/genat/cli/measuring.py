@@ -7,36 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genat.cli.arguments import Json, RunFolder, command_line, parse_numbers, read_images, say
+from genat.cli.arguments import Json, RunFolder, command_line, parse_numbers, say
 from genat.cli.printing import print_benchmark, print_figures
 
 if TYPE_CHECKING:
     from genat.runs import Run
     from genat.sources import Images
-
-
-def detect(
-    run: RunFolder,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any size and mode.")],
-    as_json: Json = False,
-) -> None:
-    """Say of each image whether it is in distribution: score (high is out), conformal p-value, verdict."""
-    from genat import runs
-
-    loaded = runs.load(run)
-    threshold = loaded.threshold  # first: without one there is nothing to read the images for
-    prediction = loaded.predict(read_images(images, loaded))
-    columns = (prediction.score.tolist(), prediction.p_value.tolist(), prediction.in_distribution.tolist())
-    rows = [
-        {"file": str(path), "score": score, "p_value": p, "in_distribution": inside}
-        for path, score, p, inside in zip(images, *columns, strict=True)
-    ]
-    if as_json:
-        typer.echo(json.dumps({"threshold": threshold, "tpr": loaded.config.tpr, "images": rows}))
-        return
-    for row in rows:
-        verdict = "in distribution" if row["in_distribution"] else "out of distribution"
-        typer.echo(f"{row['file']}: {verdict}  score {row['score']:.4f}  p {row['p_value']:.4f}")
 
 
 class Protocol(StrEnum):
