@@ -9,6 +9,7 @@ from genat.sources.files import image_folder, load_image
 from genat.sources.images import Images, LabelledSource
 from genat.sources.outside import Box, ClassGaussians, Constant, DeadLeaves, Gradients, Noise
 from genat.sources.photographs import Photographs
+from genat.sources.rows import Near, Shuffled
 from genat.sources.source import Samples, Source, as_source, describe
 from genat.sources.tables import hugging_face, parquet
 from genat.sources.toy import TOYS, Toy
@@ -29,10 +30,12 @@ __all__ = [
     "Inverted",
     "LabelledSource",
     "Mixture",
+    "Near",
     "Noise",
     "Photographs",
     "Rotated",
     "Samples",
+    "Shuffled",
     "ShuffledPatches",
     "Skipped",
     "Source",
