@@ -249,6 +249,25 @@ def test_convolutions_lie_channels_last_and_say_the_same() -> None:
     assert checkpoints.digest(detector.state_dict()) == checkpoints.digest(plain.state_dict())
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("native", [False, True])
+def test_precision_is_half_where_the_device_multiplies_it(
+    gpu: bool, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": native != gpu}, raising=False)
+    assert assemble.precision(settings(precision="auto")) == ("bf16-mixed" if native else "32-true")
+    for asked in ("bf16-mixed", "32-true"):
+        assert assemble.precision(settings(precision=asked)) == asked
+
+
+def test_precision_is_full_where_pytorch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert assemble.precision(settings(precision="auto")) == "32-true"
+
+
 def test_initial_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a safetensors file, got .*none\.safetensors"):
         assemble.detector(settings(init=str(tmp_path / "none.safetensors")), (1, 8, 8))

@@ -43,6 +43,8 @@ def test_memory_may_be_unknown(monkeypatch: pytest.MonkeyPatch, error: type[Exce
 def test_a_graphics_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Card 9000")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: not including_emulation)
     findings = {finding.name: finding for finding in doctor.examine()}
     assert (findings["gpu"].there, findings["gpu"].detail) == (True, "Card 9000")
     assert findings["hardware"].detail.startswith("Card 9000, ")
+    assert findings["half precision"].detail == "bfloat16 is native here: precision=auto is bf16-mixed"

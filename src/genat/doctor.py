@@ -42,12 +42,18 @@ def examine() -> list[Finding]:
     """
     import torch
 
+    from genat import assemble
+    from genat.config import Config
+
     gpu = torch.cuda.is_available()
     findings = [
         Finding("python", True, platform.python_version()),
         Finding("hardware", True, f"{hardware()}, {torch.get_num_threads()} threads, {_memory()}"),
         Finding("gpu", gpu, torch.cuda.get_device_name() if gpu else "none: training runs on the processor"),
     ]
+    half = assemble.precision(Config(precision="auto")) == "bf16-mixed"
+    chosen = "bfloat16 is native here: precision=auto is bf16-mixed" if half else "precision=auto is 32-true"
+    findings.append(Finding("half precision", half, chosen))
     findings += [Finding(name, True, version(name)) for name in _CORE]
     for name, purpose, extra in _OPTIONAL:
         found = _version(name)

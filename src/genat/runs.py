@@ -341,7 +341,7 @@ def _fit(
         clip_norm=settings.clip_norm,
         anneal=settings.anneal,
         seed=settings.seed,
-        fabric=one_device(assemble.device(settings), precision=settings.precision),
+        fabric=one_device(assemble.device(settings), precision=assemble.precision(settings)),
         folder=folder / CHECKPOINTS,
         checkpoint_every=settings.checkpoint_every,
         resume=resume,

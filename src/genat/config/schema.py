@@ -307,7 +307,7 @@ class Config(Section):
     tpr: Share = 0.95
     tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
 
     @model_validator(mode="after")
     def _startable(self) -> "Config":

@@ -89,7 +89,7 @@ def rival(
         "iterations": iterations,
         "batch_size": _BATCH,
         "seed": config.seed,
-        "precision": config.precision,
+        "precision": assemble.precision(config),
         "augment": config.augment.model_dump(),
         "outside": [part.model_dump() for part in config.outside],
         "images": checkpoints.digest({"pixels": train.pixels}),
