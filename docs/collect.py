@@ -1,4 +1,4 @@
-"""Take what `genat simulate`, `genat stability` and evaluated runs left in runs/ into the repository.
+"""Take what `genat simulate`, `genat stability`, `genat evaluate` left in runs/ into the repository.
 
 Tables and figures go to results/, chosen pictures to docs/images/.
 
@@ -59,6 +59,9 @@ def main() -> None:
         for name in OF_RUNS.get(preset, ()) if run.name == "seed-0" else ():
             if (run / name).exists():
                 take(run / name, IMAGES / "images" / f"{preset}-{name.replace('/', '-')}")
+    for table in sorted(RUNS.glob("images/*/seed-*/ood/table.json")):
+        run = table.parents[1]
+        take(table, RESULTS / "ood" / run.parent.name / f"{run.name}.json")
 
 
 def take(source: Path, target: Path) -> None:

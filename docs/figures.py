@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from genat.config import Config
-from genat.report import detection_table
+from genat.report import Table, benchmarks, detection_table
 from genat.simulations import table as simulations
 from genat.theory.figures import table as theory_table
 
@@ -23,12 +23,21 @@ DEMO = sorted((ROOT / "results" / "images" / "digits").glob("seed-*.json"))
 STEP = ROOT / "results" / "benchmarks" / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
 SIMULATIONS = ROOT / "results" / "simulations"
+OOD = sorted((ROOT / "results" / "ood").glob("*"))
+PEERS = {
+    "iterations": ("iterations", ",.0f"),
+    "passes": ("passes", ",.0f"),
+    "accuracy on validation images": ("validation_accuracy", ".3f"),
+    "seconds": ("seconds", ",.0f"),
+}
+"""Columns of the table of trainings, and what they show."""
 IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path.is_dir())
 
 
 def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block(), "step": step_block()}
     blocks |= theory_blocks() | simulation_blocks()
+    blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
     stale = [
         path
@@ -131,6 +140,51 @@ def fidelity_block(found: list[dict[str, Any]]) -> str:
         "held-out images: 0 for copies, 1 for new images."
     )
     return "\n\n".join([markdown(["", *sets, "samples / starts"], rows), words])
+
+
+def ood_block(found: list[dict[str, Any]]) -> str:
+    """Return benchmarks of detection: the means, each ball's families, and the run's attacks one by one."""
+    first = found[0]
+    tables = [averaged([benchmarks.means_table(one) for one in found], sort=True)]
+    tables += [
+        averaged([benchmarks.families_table(one, name) for one in found]) for name in benchmarks.budgets(first["rows"])
+    ]
+    tables.append(averaged([benchmarks.attacks_table(one) for one in found]))
+    notes = [
+        f"Means over the families that training has not seen, {over(len(found))}.",
+        *(f"AUROC, {name}." for name in benchmarks.budgets(first["rows"])),
+        "AUROC of this library's detector under each attack alone, the interval of the first training.",
+    ]
+    parts = [f"{markdown(*table)}\n\n{note}" for table, note in zip(tables, notes, strict=True)]
+    peers = [
+        [name, *(spread([one["peers"][name][key] for one in found], form) for key, form in PEERS.values())]
+        for name in first["peers"]
+    ]
+    trained = markdown(["classifier", *PEERS], peers)
+    return "\n\n".join([benchmarks.words(first), *parts, trained, made(first["made"], seeds=len(found))])
+
+
+def averaged(tables: list[Table], *, sort: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return several tables of one form as one; a column of numbers is averaged, in others the first table's holds."""
+    rows = [{row[0]: row[1:] for row in table.rows} for table in tables]
+    cells = []
+    for name in rows[0]:
+        columns = [[one[name][i] for one in rows] for i in range(len(rows[0][name]))]
+        cells.append([name, *(together(column) for column in columns)])
+    if sort:
+        cells.sort(key=lambda row: -float(row[2].split(" ")[0]))
+    return list(tables[0].columns), cells
+
+
+def together(texts: list[str]) -> str:
+    """Return numbers' mean and standard deviation in the first's decimals; texts that are equal or none as they are."""
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        return texts[0]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return spread(values, f".{len(texts[0].partition('.')[2])}f")
 
 
 def value_of(figure: float | dict[str, float]) -> float:

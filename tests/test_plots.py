@@ -130,6 +130,13 @@ def test_curves_of_any_length(n: int) -> None:
     assert _pixels(plots.curves([STEP | {"iteration": i} for i in range(1, n + 1)])).ndim == 3
 
 
+def test_many_scores_over_the_radius_look_different() -> None:
+    scores = {f"score {i}": [1.0, 1 - i / 20] for i in range(16)}
+    png = plots.radii([0.0, 1.0], scores, first="score 3", x="L2 radius")
+    assert png.startswith(b"\x89PNG")
+    assert plots.radii([0.0, 1.0], scores, first="score 4", x="L2 radius") != png
+
+
 def test_no_curves_without_records() -> None:
     with pytest.raises(ValueError, match="expected at least one record, got none"):
         plots.curves([])

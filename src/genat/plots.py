@@ -162,6 +162,31 @@ def roc(inside: Tensor, outside: Mapping[str, Tensor], *, title: str = "") -> by
     return _png(figure)
 
 
+def radii(at: Sequence[float], curves: Mapping[str, Sequence[float]], *, first: str, x: str = "radius") -> bytes:
+    """Return AUROCs against the radius of the attacks, one curve a score, and the line of chance.
+
+    Args:
+        at: the radii, 0 for clean.
+        curves: by name, as many values as there are radii.
+        first: the curve that is drawn to stand out.
+        x: what the radius is called.
+
+    Example:
+        >>> radii([0.0, 1.0], {"ours": [0.99, 0.9], "theirs": [0.95, 0.1]}, first="ours")[1:4]
+        b'PNG'
+    """
+    figure, axes = _chart(x, "mean AUROC, worst case")
+    axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+    others = [name for name in curves if name != first]
+    for i, (name, color) in enumerate(zip(others, _colors(len(others)), strict=True)):
+        style = ("-", "--", "-.")[i // len(OUTSIDE) % 3]
+        axes.plot(at, curves[name], color=color, linewidth=1.1, linestyle=style, marker=".", markersize=4, label=name)
+    axes.plot(at, curves[first], color=INSIDE, linewidth=2.6, marker="o", markersize=4, label=first)
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _png(figure)
+
+
 def curves(records: Sequence[Mapping[str, float]]) -> bytes:
     """Return a training's curves: loss, adversarial AUROC, mean logits and ascent steps against iterations.
 

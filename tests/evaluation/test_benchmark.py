@@ -201,6 +201,15 @@ def test_tables_hold_the_figures(measured: runs.Run) -> None:
     assert "12 test images of digits test" in benchmarks.words(found)
 
 
+def test_curves_are_drawn_from_two_radii_on(measured: runs.Run) -> None:
+    found = figures(measured)
+    assert benchmarks.curves(found) == {}
+    farther = [one | {"radius": 1.0, "auroc": one["auroc"] / 2} for one in found["means"] if one["radius"]]
+    drawn = benchmarks.curves(found | {"means": [*found["means"], *farther]})
+    assert list(drawn) == ["l2"]
+    assert drawn["l2"].startswith(b"\x89PNG")
+
+
 def test_the_report_shows_the_benchmark(measured: runs.Run) -> None:
     html = report.write(measured).read_text(encoding="utf-8")
     for text in ("Detection beside others", "mahalanobis", "Attack by attack", "outside data, L2 0.5"):

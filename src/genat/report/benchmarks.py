@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genat import plots
 from genat.evaluation.ood import label
-from genat.report.sections import Section, Table
+from genat.report.sections import Picture, Section, Table
 
 Rows = Sequence[Mapping[str, Any]]
+
+_FEWEST = 3  # places along the radius, clean among them, that make a curve
 
 
 def budgets(rows: Rows) -> list[str]:
@@ -71,6 +74,22 @@ def attacks_table(figures: Mapping[str, Any], score: str = "genat") -> Table:
     return Table(["outside data", *attacks, "worst of all", "interval", "doubled", "passes"], cells)
 
 
+def curves(figures: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a picture of the means over the radius for every norm that was measured at two radii or more, by norm."""
+    pictures: dict[str, bytes] = {}
+    for norm in dict.fromkeys(one["norm"] for one in figures["means"] if one["norm"]):
+        kept = [one for one in figures["means"] if one["norm"] in (None, norm)]
+        at = sorted({one["radius"] or 0.0 for one in kept})
+        if len(at) < _FEWEST:
+            continue
+        found = {(one["score"], one["radius"] or 0.0): one["auroc"] for one in kept}
+        scores = {
+            score: [found[score, radius] for radius in at] for score in dict.fromkeys(one["score"] for one in kept)
+        }
+        pictures[norm] = plots.radii(at, scores, first=next(iter(scores)), x=f"{norm.capitalize()} radius")
+    return pictures
+
+
 def words(figures: Mapping[str, Any]) -> str:
     """Return what was measured on what, in a sentence or two."""
     inside, scale = figures["inside"], figures["scale"]
@@ -91,7 +110,10 @@ def sections(figures: Mapping[str, Any]) -> list[Section]:
         "plain classifier on the same data and network; the others are classifiers trained with outside data, under "
         "attack, or both, by their maximum softmax probability, each for at most as many passes as the run."
     )
-    shown = [Section("Detection beside others", [words(figures)], [], means_table(figures), note)]
+    pictures = [
+        Picture(png, f"means over families, {norm.capitalize()}", pixels=False) for norm, png in curves(figures).items()
+    ]
+    shown = [Section("Detection beside others", [words(figures)], pictures, means_table(figures), note)]
     shown += [
         Section(f"Outside data, {budget}", [], [], families_table(figures, budget), "")
         for budget in budgets(figures["rows"])
