@@ -6,9 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from genat import assemble, runs
 from genat.config import OutsideConfig, presets
 from genat.evaluation import families as module
 from genat.evaluation.families import FAMILIES, available, families, family, seen
+from genat.generation import sample
 from genat.sources import Images, digits
 from genat.sources.datasets import FASHION_MNIST_FOLDER
 
@@ -133,8 +135,19 @@ def test_a_table_is_outside_data(tmp_path: Path) -> None:
         assert family(str(path), _images(1, 1, 4, 4), n=2).shape == (2, 1, 4, 4)
 
 
+def test_a_run_is_outside_data_by_what_it_generates(trained_once: Path) -> None:
+    made = family(str(trained_once), _images(1, 3, 16, 16), n=5)
+    assert made.shape == (5, 3, 16, 16)
+    assert torch.equal(made, family(str(trained_once), _images(1, 3, 16, 16), n=5))
+    assert not torch.equal(made, family(str(trained_once), _images(1, 3, 16, 16), n=5, seed=1))
+    run = runs.load(trained_once)
+    starts = assemble.outside(run.config, run.shape)
+    climbed = sample(run.detector, starts, seeds=range(2**32, 2**32 + 5), rejection=run.rejection(), **run.climbing())
+    assert torch.equal(family(str(trained_once), digits("test"), n=5), climbed.images)
+
+
 def test_unknown_names_and_empty_draws_are_refused() -> None:
-    with pytest.raises(ValueError, match="or a folder or Parquet file, got 'no such data'"):
+    with pytest.raises(ValueError, match="or a folder, Parquet file or run, got 'no such data'"):
         family("no such data", digits("test"), n=1)
     with pytest.raises(ValueError, match="expected n to be at least 1, got 0"):
         family("inverted", digits("test"), n=0)

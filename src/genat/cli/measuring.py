@@ -57,8 +57,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="ood: outside data, a family, a folder or a Parquet file, repeated; by default all that is there and "
-            "that training has not seen.",
+            help="ood: outside data, a family, a folder, a Parquet file or a run, repeated; by default all that is "
+            "there and that training has not seen.",
         ),
     ] = None,
     norm: Annotated[Norm, typer.Option(help="ood: of the attacks' balls.")] = Norm.L2,

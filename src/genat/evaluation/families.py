@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor
 
-from genat import sources
+from genat import assemble, runs, sources
 from genat.config import OutsideConfig
+from genat.generation import sample
 from genat.sources import (
     Blurred,
     Constant,
@@ -24,6 +25,7 @@ from genat.sources import (
 )
 from genat.sources.datasets import FASHION_MNIST_FOLDER
 
+_SEEDS = 2**32  # of what runs generate here: far from the seeds a person looks at
 _PATCHES, _BLUR = 4, 16  # patches along a side; the side over the blur's deviation
 
 _MADE: Mapping[str, Callable[[Images], Source]] = {
@@ -82,10 +84,11 @@ def families(images: Images, *, n: int, seed: int = 0) -> dict[str, Tensor]:
 
 
 def family(name: str, images: Images, *, n: int, seed: int = 0) -> Tensor:
-    """Return n images of one of `FAMILIES`, or of a folder or a Parquet file, as the target's shape has them.
+    """Return n images of one of `FAMILIES`, or of a folder, a Parquet file or a run, as the target's shape has them.
 
     Data sets give their test images, resized (bicubic, antialiased) and turned to grey or colour as the target is, in
-    an order that the seed decides; where there are fewer than n, all of them.
+    an order that the seed decides; where there are fewer than n, all of them. A run gives what it generates: images
+    that were climbed on another detector.
 
     Args:
         name: one of `FAMILIES`, or a path. Blurred images are so by a sixteenth of the side; photographs are crops of
@@ -108,13 +111,15 @@ def family(name: str, images: Images, *, n: int, seed: int = 0) -> Tensor:
         >>> family("nose", target, n=3)
         Traceback (most recent call last):
         ...
-        ValueError: expected outside data uniform noise, dead leaves, ..., or a folder or Parquet file, got 'nose'
+        ValueError: expected outside data uniform noise, dead leaves, ..., or a folder, Parquet file or run, got 'nose'
     """
     if n < 1:
         raise ValueError(f"expected n to be at least 1, got {n}")
     if name in _MADE:
         generator = torch.Generator().manual_seed(seed + list(_MADE).index(name))
         return _MADE[name](images).draw(n, generator=generator)
+    if (Path(name) / runs.CONFIG).exists():
+        return _resized(_generated(name, n, seed), images.shape)
     found = _read(name, images.shape)
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:n]
     return _resized(found.take(order).tensor(), images.shape)
@@ -165,12 +170,19 @@ def _read(name: str, shape: tuple[int, int, int]) -> Images:
         return _READ[name]()
     path = Path(name)
     if not path.exists():
-        known = ", ".join((*FAMILIES, "or a folder or Parquet file"))
+        known = ", ".join((*FAMILIES, "or a folder, Parquet file or run"))
         raise ValueError(f"expected outside data {known}, got {name!r}")
     size = (shape[1], shape[2])
     if path.is_dir() and not any(path.glob("*.parquet")):
         return sources.image_folder(path, size=size, mode="L" if shape[0] == 1 else "RGB")
     return sources.parquet(path, label=None, size=size, mode="L" if shape[0] == 1 else "RGB")
+
+
+def _generated(folder: str, n: int, seed: int) -> Tensor:
+    run = runs.load(folder)
+    seeds = range(_SEEDS + seed * n, _SEEDS + (seed + 1) * n)
+    outside = assemble.outside(run.config, run.shape)
+    return sample(run.detector, outside, seeds=seeds, rejection=run.rejection(), **run.climbing()).images
 
 
 def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
