@@ -18,6 +18,8 @@ from PIL import Image
 
 from genat import runs
 from genat.cli.detecting import Format, writer
+from genat.detection import Calibration
+from genat.detection.smoothing import bounds, medians, noisy_logits, robust_p_values
 from genat.sources import load_image
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -190,6 +192,57 @@ def test_exit_codes_tell_verdicts_and_what_was_skipped(run_cli: Cli, tiny_run: P
         assert code == expected, arguments
         assert out.count(": out of distribution" if level == all_out else ": in distribution") == len(out.splitlines())
         assert run_cli("detect", tiny_run, *arguments, "--json")[0] == expected
+
+
+# certificates
+
+COLUMNS = ["smoothed_score", "smoothed_p_value", "lowest_score", "highest_score", "robust_p_value", "certified"]
+
+
+def test_certificates_are_those_of_the_smoothed_detector(run_cli: Cli, tiny_run: Path, photos: Path) -> None:
+    options = ("--certify", 0.3, "--sigma", 0.2, "--draws", 300, "--seed", 4)
+    code, out, err = run_cli("detect", tiny_run, photos, *options, "--json")
+    whole, run = json.loads(out), runs.load(tiny_run)
+    assert code == 0
+    held_out = noisy_logits(run.detector, run.held_out().tensor(), sigma=0.2, draws=300, seed=4)
+    calibration = Calibration(medians(held_out), tpr=0.95)
+    assert whole["certificate"] == {
+        "radius": 0.3, "sigma": 0.2, "draws": 300, "seed": 4, "confidence": 0.999,
+        "threshold": calibration.threshold, "held_out": 64,
+    }  # fmt: skip
+    assert len(whole["images"]) == 5
+    for row in whole["images"]:
+        rows = noisy_logits(run.detector, load_image(row["file"], shape=run.shape)[0], sigma=0.2, draws=300, seed=4)
+        low, high = bounds(rows, sigma=0.2, radius=0.3)
+        assert (row["lowest_score"], row["highest_score"]) == (-high.item(), -low.item())
+        assert row["smoothed_score"] == -medians(rows).item()
+        assert row["smoothed_p_value"] == calibration.p_values(medians(rows)).item()
+        assert row["robust_p_value"] == robust_p_values(calibration, rows, sigma=0.2, radius=0.3).item()
+        safe = {"out": high < calibration.threshold, "in": low >= calibration.threshold}
+        assert safe.get(row["certified"], not any(safe.values()))
+    assert [line for line in err.splitlines() if line.startswith("certif")] == [
+        "certificates are of the smoothed detector, the median logit under noise of standard deviation 0.2, calibrated "
+        f"on 64 held-out images: in from a logit of {calibration.threshold:.4f}",
+        "certified out (in): no change of L2 length 0.3 or less gets the image accepted (rejected), with probability "
+        "0.999 over 300 draws of noise, if the image was chosen not knowing their seed",
+    ]
+
+
+def test_every_format_has_the_certificates(run_cli: Cli, tiny_run: Path, photos: Path) -> None:
+    """Whatever the batches: noise depends on the image alone."""
+    how = ("--certify", 0.2, "--draws", 150, "--alpha", 0.1)
+    rows = json.loads(run_cli("detect", tiny_run, photos, *how, "--json")[1])["images"]
+    lines = run_cli("detect", tiny_run, photos, *how, "--format", "jsonl", "--batch-size", 2)[1].splitlines()
+    for line, row in zip(lines, rows, strict=True):
+        assert json.loads(line) == pytest.approx(row, abs=1e-5)
+        assert list(row) == ["file", "score", "p_value", "in_distribution", *COLUMNS]
+    table = csv.DictReader(io.StringIO(run_cli("detect", tiny_run, photos, *how, "--format", "csv")[1]))
+    for cells, line, row in zip(table, run_cli("detect", tiny_run, photos, *how)[1].splitlines(), rows, strict=True):
+        assert cells["certified"] == row["certified"]
+        assert float(cells["highest_score"]) == row["highest_score"]
+        words = f"  certified {row['certified']}  smoothed {row['smoothed_score']:.4f} in [{row['lowest_score']:.4f}, "
+        assert line.partition(f"p {row['p_value']:.4f}")[2].startswith(words)
+        assert line.endswith(f"{row['highest_score']:.4f}]  robust p {row['robust_p_value']:.4f}")
 
 
 # names

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genat.cli.arguments import Json, RunFolder, say, shown
+from genat.cli.certifying import asked_for, certifier
 
 if TYPE_CHECKING:
     from genat.detection import Judged
@@ -66,6 +67,26 @@ def detect(
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {INCOMPLETE} if any file could not be read.")
     ] = False,
+    certify: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPS",
+            min=1e-9,
+            help="Also certify each verdict of the smoothed detector against every change of L2 length EPS, pixels in "
+            "[0, 1]: takes --draws passes an image.",
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="With --certify: standard deviation of the noise; EPS by default."),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="With --certify: draws of noise an image; 1000 by default.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --certify: of the noise, 0 by default; a secret where someone may attack."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say of each image whether it is in distribution: score (high is out), conformal p-value, verdict.
@@ -81,9 +102,11 @@ def detect(
     loaded = runs.load(run)
     loaded.detector.to(assemble.device(loaded.config))
     names, tally = [str(path) for path in images], Tally()
+    how = asked_for(certify, sigma=sigma, draws=draws, seed=seed)
     # refuses what cannot be judged before a file is looked at
     found = loaded.detect(_files(names, null=null, ignored=tally.ignore), batch_size=batch_size, alpha=alpha)
     total = _look(names, null=null)
+    columns, certificate = (_no_more, None) if how is None else certifier(loaded, how, alpha=alpha)
     rows: list[Row] = []
     write = rows.append if as_json else writer(lines)
     with Counting("judged", total=total, quiet=sys.stdout.isatty() and not as_json) as progress:
@@ -95,13 +118,14 @@ def detect(
                 if as_json:
                     tally.skipped_files.append({"file": one.path, "reason": one.reason})
             else:
-                write(row(one))
+                write(row(one) | columns(one))
     tally.report()
     if as_json:
         assert loaded.calibration is not None
         threshold = loaded.threshold if alpha is None else loaded.calibration.threshold_at(alpha)
-        judged = {"threshold": threshold, "tpr": loaded.config.tpr, "alpha": alpha, "images": rows}
-        typer.echo(json.dumps(judged | {"skipped": tally.skipped_files}))
+        judged: Row = {"threshold": threshold, "tpr": loaded.config.tpr, "alpha": alpha, "images": rows}
+        judged |= {"skipped": tally.skipped_files} | ({} if certificate is None else {"certificate": certificate})
+        typer.echo(json.dumps(judged))
     if strict and tally.skipped:
         raise typer.Exit(INCOMPLETE)
     if exit_code and tally.outside:
@@ -116,6 +140,10 @@ def row(one: "Judged") -> Row:
         "p_value": one.p_value,
         "in_distribution": one.in_distribution,
     }
+
+
+def _no_more(_: "Judged") -> Row:
+    return {}
 
 
 def writer(lines: Format) -> Callable[[Row], None]:
@@ -143,7 +171,12 @@ def writer(lines: Format) -> Callable[[Row], None]:
 
 def _sentence(content: Row) -> str:
     verdict = "in distribution" if content["in_distribution"] else "out of distribution"
-    return f"{shown(content['file'])}: {verdict}  score {content['score']:.4f}  p {content['p_value']:.4f}\n"
+    text = f"{shown(content['file'])}: {verdict}  score {content['score']:.4f}  p {content['p_value']:.4f}"
+    if "certified" in content:
+        low, middle, high = (content[name] for name in ("lowest_score", "smoothed_score", "highest_score"))
+        text += f"  certified {content['certified']}  smoothed {middle:.4f} in [{low:.4f}, {high:.4f}]"
+        text += f"  robust p {content['robust_p_value']:.4f}"
+    return f"{text}\n"
 
 
 def _csv(values: Any) -> str:  # noqa: ANN401 - names or values, whatever they are
