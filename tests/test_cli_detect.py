@@ -16,9 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from genat import runs
+from genat import plots, runs
+from genat.cli.arguments import verdict
 from genat.cli.detecting import Format, writer
 from genat.detection import Calibration
+from genat.detection.evidence import occluded
 from genat.detection.smoothing import bounds, medians, noisy_logits, robust_p_values
 from genat.sources import load_image
 
@@ -243,6 +245,25 @@ def test_every_format_has_the_certificates(run_cli: Cli, tiny_run: Path, photos:
         words = f"  certified {row['certified']}  smoothed {row['smoothed_score']:.4f} in [{row['lowest_score']:.4f}, "
         assert line.partition(f"p {row['p_value']:.4f}")[2].startswith(words)
         assert line.endswith(f"{row['highest_score']:.4f}]  robust p {row['robust_p_value']:.4f}")
+
+
+# maps
+
+
+def test_maps_are_drawn_beside_their_images(run_cli: Cli, tiny_run: Path, photos: Path, tmp_path: Path) -> None:
+    long = photos / ("x" * 250 + ".png")
+    (photos / "5.png").rename(long)
+    maps = tmp_path / "deep" / "maps"
+    code, out, _ = run_cli("detect", tiny_run, photos, "--maps", maps, "--format", "jsonl")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    names = [f"{i:05d}-{name}.png" for i, name in enumerate(["1", "2", "3", "4", "x" * 200])]
+    assert [row["map"] for row in rows] == [str(maps / name) for name in names]
+    assert sorted(path.name for path in maps.iterdir()) == names
+    run, image = runs.load(tiny_run), load_image(rows[0]["file"], shape=(1, 8, 8))[0]
+    title = f"{verdict(inside=rows[0]['in_distribution'])}  score {rows[0]['score']:.2f}  p {rows[0]['p_value']:.4f}"
+    expected = plots.evidence(image[0], occluded(run.detector, image)[0], title=title)
+    assert (maps / names[0]).read_bytes() == expected
 
 
 # names

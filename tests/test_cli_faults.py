@@ -130,6 +130,8 @@ def test_train_refuses(run_cli: Cli, place: Path, arguments: str, words: list[st
         ("detect run good.png --certify 0.5 --draws 9", ["draws or a larger sigma", "got 9 draws"]),
         ("detect run good.png --certify 0.5 --sigma 0.01", ["a larger sigma", "0.01"]),
         ("detect run good.png --certify 0.5 --alpha 0.01", ["at least 99 held-out images", "got 64"]),
+        ("detect run mixed --maps mixed/maps", ["--maps outside of 'mixed'", "mixed/maps"]),
+        ("detect run good.png --maps page.png", ["page.png", "File exists"]),
         ("evaluate missing", ["missing"]),
         ("evaluate run --data missing", ["missing"]),
         ("evaluate run --data empty", ["empty"]),

@@ -260,6 +260,45 @@ def line(logits: Tensor) -> bytes:
     return _png(figure)
 
 
+def evidence(image: Tensor, values: Tensor, *, title: str = "") -> bytes:
+    """Return an image beside the map of what each place adds to the logit: green for the target, purple against it.
+
+    The scale is symmetric, so that white is nothing, and ends at the 99.5th percentile of the sizes, so that one pixel
+    does not take the colour from all others.
+
+    Args:
+        image: `(C, H, W)` in [0, 1], C = 1 or 3.
+        values: `(H, W)`, as `genat.detection.evidence` returns them.
+        title: above both.
+
+    Raises:
+        ValueError: where the shapes differ.
+
+    Example:
+        >>> evidence(torch.rand(1, 8, 8), torch.randn(8, 8))[1:4]
+        b'PNG'
+    """
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or values.shape != image.shape[1:]:
+        raise ValueError(
+            f"expected an image (1 or 3, H, W) and values (H, W), got {tuple(image.shape)} and {tuple(values.shape)}"
+        )
+    from matplotlib.figure import Figure
+
+    values = values.detach().cpu().double()
+    most = float(values.abs().quantile(0.995)) or float(values.abs().max()) or 1.0
+    figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(image.detach().cpu().clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    shown = right.imshow(values.numpy(), cmap="PRGn", vmin=-most, vmax=most, interpolation="nearest")
+    for axes in (left, right):
+        axes.set_axis_off()
+    bar = figure.colorbar(shown, ax=right, shrink=0.9, extend="both", label="adds to the logit, by pixel")
+    bar.set_ticks([-most, 0, most], labels=[f"{-most:.2g}", "0", f"{most:.2g}"])
+    bar.outline.set_visible(False)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    return _png(figure)
+
+
 def _smooth(values: Sequence[float]) -> list[float]:
     width = min(_SMOOTHING, max(1, len(values) // 4))
     total = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)

@@ -104,3 +104,13 @@ def shown(text: str) -> str:
     """
     whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole)
+
+
+def verdict(*, inside: bool) -> str:
+    """Return a verdict in words.
+
+    Example:
+        >>> verdict(inside=True)
+        'in distribution'
+    """
+    return "in distribution" if inside else "out of distribution"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genat.cli.arguments import Json, RunFolder, say, shown
+from genat.cli.arguments import Json, RunFolder, say, shown, verdict
 from genat.cli.certifying import asked_for, certifier
+from genat.cli.mapping import mapper
 
 if TYPE_CHECKING:
     from genat.detection import Judged
@@ -87,6 +88,13 @@ def detect(
         int | None,
         typer.Option(min=0, help="With --certify: of the noise, 0 by default; a secret where someone may attack."),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write a picture of each image there, beside a map of what speaks for and against it.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say of each image whether it is in distribution: score (high is out), conformal p-value, verdict.
@@ -106,6 +114,7 @@ def detect(
     # refuses what cannot be judged before a file is looked at
     found = loaded.detect(_files(names, null=null, ignored=tally.ignore), batch_size=batch_size, alpha=alpha)
     total = _look(names, null=null)
+    draw = None if maps is None else mapper(loaded, maps, walked=names)
     columns, certificate = (_no_more, None) if how is None else certifier(loaded, how, alpha=alpha)
     rows: list[Row] = []
     write = rows.append if as_json else writer(lines)
@@ -118,7 +127,7 @@ def detect(
                 if as_json:
                     tally.skipped_files.append({"file": one.path, "reason": one.reason})
             else:
-                write(row(one) | columns(one))
+                write(row(one) | columns(one) | ({} if draw is None else {"map": draw(one)}))
     tally.report()
     if as_json:
         assert loaded.calibration is not None
@@ -170,8 +179,8 @@ def writer(lines: Format) -> Callable[[Row], None]:
 
 
 def _sentence(content: Row) -> str:
-    verdict = "in distribution" if content["in_distribution"] else "out of distribution"
-    text = f"{shown(content['file'])}: {verdict}  score {content['score']:.4f}  p {content['p_value']:.4f}"
+    text = f"{shown(content['file'])}: {verdict(inside=content['in_distribution'])}"
+    text += f"  score {content['score']:.4f}  p {content['p_value']:.4f}"
     if "certified" in content:
         low, middle, high = (content[name] for name in ("lowest_score", "smoothed_score", "highest_score"))
         text += f"  certified {content['certified']}  smoothed {middle:.4f} in [{low:.4f}, {high:.4f}]"
