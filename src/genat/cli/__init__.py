@@ -10,6 +10,7 @@ from genat.cli.editing import edit
 from genat.cli.listing import doctor, presets
 from genat.cli.making import sample, transform
 from genat.cli.measuring import evaluate, report
+from genat.cli.reproducing import reproduce
 from genat.cli.simulating import simulate, stability
 from genat.cli.training import demo, train
 
@@ -22,7 +23,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Generative adversarial training: detectors that generate, and that detect also under attack.",
 )
-for _command in (demo, train, sample, transform, edit, detect, evaluate, report, presets, simulate, stability, doctor):
+for _command in (
+    demo,
+    train,
+    sample,
+    transform,
+    edit,
+    detect,
+    evaluate,
+    reproduce,
+    report,
+    presets,
+    simulate,
+    stability,
+    doctor,
+):
     app.command()(_command)
 
 USAGE, DIVERGED = 2, 1

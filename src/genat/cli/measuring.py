@@ -87,13 +87,8 @@ def evaluate(
     for note in () if images is None else images.notes:
         say(note)
     if protocol is Protocol.OOD:
-        figures = _benchmark(loaded, images, against, scale=scale, families=family, norm=norm, radii=radii)
-        page = report.write(loaded, command=command_line())
-        if as_json:
-            typer.echo(json.dumps(figures | {"report": str(page)}))
-            return
-        print_benchmark(figures)
-        typer.echo(f"report: {page}")
+        measured = _benchmark(loaded, images, against, scale=scale, families=family, norm=norm, radii=radii)
+        show_benchmark(loaded, measured, as_json=as_json)
         return
     figures = run_evaluation(
         loaded,
@@ -111,6 +106,18 @@ def evaluate(
         typer.echo(json.dumps(figures | {"report": str(page)}))
         return
     print_figures(figures)
+    typer.echo(f"report: {page}")
+
+
+def show_benchmark(run: "Run", figures: dict[str, Any], *, as_json: bool) -> None:
+    """Print a benchmark, and write the run's report anew."""
+    from genat import report
+
+    page = report.write(run, command=command_line())
+    if as_json:
+        typer.echo(json.dumps(figures | {"report": str(page)}))
+        return
+    print_benchmark(figures)
     typer.echo(f"report: {page}")
 
 

@@ -12,6 +12,8 @@ from genat.cli.printing import print_config, print_figures
 
 if TYPE_CHECKING:
     from genat.config import Config
+    from genat.runs import Run
+    from genat.training import Fitted
 
 
 def demo(
@@ -44,16 +46,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a detector into a run folder: `genat train digits steps.last=10 batch_size=64`."""
-    settings = _settings(preset, overrides or [], run=run, data=data, seed=seed, resume=resume)
+    settings = configured(preset, overrides or [], run=run, data=data, seed=seed, resume=resume)
     if dry_run:
         print_config(settings, as_json=as_json)
         return
-    from genat import report, runs
-    from genat.progress import TrainingProgress
+    from genat import report
 
     folder = run or Path("runs") / settings.name
-    with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
-        trained, fitted = runs.train(settings, folder, resume=resume, callback=progress, say=progress.say)
+    trained, fitted = watched(settings, folder, resume=resume)
     page = report.write(trained, command=command_line())
     result: dict[str, Any] = {"run": str(folder), "iterations": fitted.iterations, "threshold": trained.threshold}
     result |= {"digest": fitted.digest, "report": str(page)}
@@ -66,8 +66,23 @@ def train(
         typer.echo(f"{name}: {words}")
 
 
-def _settings(
-    preset: str | None, overrides: list[str], *, run: Path | None, data: Path | None, seed: int | None, resume: bool
+def watched(settings: "Config", folder: Path, *, resume: bool) -> "tuple[Run, Fitted]":
+    """Train as `genat.runs.train` does, while a person watches."""
+    from genat import runs
+    from genat.progress import TrainingProgress
+
+    with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
+        return runs.train(settings, folder, resume=resume, callback=progress, say=progress.say)
+
+
+def configured(
+    preset: str | None,
+    overrides: list[str],
+    *,
+    run: Path | None = None,
+    data: Path | None = None,
+    seed: int | None = None,
+    resume: bool = False,
 ) -> "Config":
     """Return the configuration that the arguments of `train` ask for."""
     from genat import config

@@ -1,0 +1,82 @@
+"""The command that repeats what papers report."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genat.cli.arguments import Json, command_line, say
+from genat.cli.measuring import show_benchmark
+from genat.cli.training import configured, watched
+
+if TYPE_CHECKING:
+    from genat.config import Config
+    from genat.runs import Run
+
+_SMALL, _RADII = 64, (1.0, 7.0)  # the longest side of small images; the L2 radius for those and for larger ones
+
+
+class Study(StrEnum):
+    """What can be repeated."""
+
+    OOD = "ood"
+
+
+def reproduce(
+    study: Annotated[Study, typer.Argument(help="ood: detection under attack, clean and within an L2 ball.")],
+    preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="See `genat presets`.")] = "cifar10-ood",
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="data.path=...")] = None,
+    *,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME by default.")] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Outside data as `genat evaluate RUN ood` takes it, repeated: the paper's are SVHN, CIFAR-100, "
+            "ImageNet and uniform noise.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a preset, unless its run is there, and measure it as the papers do.
+
+    ood is the protocol of "Learning Energy-Based Models With Adversarial Training" (Yin, Li, Rohde, 2022): 1024 images
+    of the target and of each family, the worst of 5 restarts of 100 steps within L2 1.0, or 7.0 for images of more than
+    64 pixels a side. The paper attacks by APGD; here it is the strongest of that and the other attacks, and APGD's own
+    figure stands in the table.
+    """
+    from genat.balls import L2Ball
+    from genat.evaluation.benchmark import SCALES, benchmark
+
+    assert study is Study.OOD, "the only one there is"
+    settings = configured(preset, overrides or [])
+    trained = _trained(settings, run or Path("runs") / settings.name)
+    radius = _RADII[max(trained.shape[1:]) > _SMALL]
+    figures = benchmark(
+        trained,
+        outside=family,
+        against=(),
+        scale=SCALES["full"],
+        balls=[L2Ball(radius)],
+        command=command_line(),
+        say=say,
+    )
+    show_benchmark(trained, figures, as_json=as_json)
+
+
+def _trained(settings: "Config", folder: Path) -> "Run":
+    """Return the run of a folder, trained, gone on with or read, whichever is left to do."""
+    from genat import config, runs
+
+    if (folder / runs.CONFIG).exists():
+        found = config.load(folder / runs.CONFIG)
+        if found != settings:
+            raise ValueError(
+                f"{folder}: expected a run of {settings.name} as configured, got one of another configuration"
+            )
+        run = runs.load(folder)
+        if run.calibration is not None:
+            return run
+        return watched(settings, folder, resume=True)[0]
+    return watched(settings, folder, resume=False)[0]
