@@ -230,6 +230,20 @@ def test_certificates_are_those_of_the_smoothed_detector(run_cli: Cli, tiny_run:
     ]
 
 
+def test_the_smoothed_logit_can_be_calibrated_on_other_images(run_cli: Cli, tiny_run: Path, photos: Path) -> None:
+    """What depends on the calibration changes, and nothing else."""
+    run, how = runs.load(tiny_run), ("--certify", 0.2, "--draws", 150, "--json")
+    own = json.loads(run_cli("detect", tiny_run, photos / "b" / "3.png", *how)[1])
+    (photos / "a" / "torn.png").unlink()
+    given = json.loads(run_cli("detect", tiny_run, photos / "b" / "3.png", *how, "--held-out", photos / "a")[1])
+    images = torch.cat([load_image(photos / "a" / name, shape=run.shape)[0] for name in ("1.png", "2.png")])
+    threshold = Calibration(medians(noisy_logits(run.detector, images, sigma=0.2, draws=150)), tpr=0.95).threshold
+    assert (given["certificate"]["threshold"], given["certificate"]["held_out"]) == (threshold, 2)
+    assert given["images"][0]["smoothed_p_value"] in (1 / 3, 2 / 3, 1.0)
+    for name in ("smoothed_score", "lowest_score", "highest_score"):
+        assert given["images"][0][name] == own["images"][0][name]
+
+
 def test_every_format_has_the_certificates(run_cli: Cli, tiny_run: Path, photos: Path) -> None:
     """Whatever the batches: noise depends on the image alone."""
     how = ("--certify", 0.2, "--draws", 150, "--alpha", 0.1)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genat.cli.arguments import say
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from genat.detection import Judged
     from genat.runs import Run
 
@@ -20,15 +23,19 @@ class Certificate:
         sigma: of the noise.
         draws: of noise an image.
         seed: of the noise.
+        held_out: a folder of target images to calibrate by; None is the run's own.
     """
 
     radius: float
     sigma: float
     draws: int
     seed: int
+    held_out: Path | None
 
 
-def asked_for(radius: float | None, *, sigma: float | None, draws: int | None, seed: int | None) -> Certificate | None:
+def asked_for(
+    radius: float | None, *, sigma: float | None, draws: int | None, seed: int | None, held_out: Path | None
+) -> Certificate | None:
     """Return how to certify; None where nobody asked.
 
     Noise of the radius' own size is the default: bounds are then the 16th and 84th percentiles of the noisy logits.
@@ -38,8 +45,14 @@ def asked_for(radius: float | None, *, sigma: float | None, draws: int | None, s
         ValueError: for an option that belongs to certificates, without a radius.
     """
     if radius is not None:
-        return Certificate(radius, radius if sigma is None else sigma, 1000 if draws is None else draws, seed or 0)
-    for name, value in (("--sigma", sigma), ("--draws", draws), ("--seed", seed)):
+        return Certificate(
+            radius=radius,
+            sigma=radius if sigma is None else sigma,
+            draws=1000 if draws is None else draws,
+            seed=seed or 0,
+            held_out=held_out,
+        )
+    for name, value in (("--sigma", sigma), ("--draws", draws), ("--seed", seed), ("--held-out", held_out)):
         if value is not None:
             raise ValueError(f"expected --certify with {name}, got {name} alone")
     return None
@@ -50,23 +63,24 @@ def certifier(
 ) -> tuple[Callable[["Judged"], dict[str, Any]], dict[str, Any]]:
     """Return what gives the columns of a judged image, and a record of how; says once what is certified.
 
-    The smoothed logit is calibrated on the run's own held-out images, smoothed the same way.
+    The smoothed logit is calibrated on held-out images, smoothed the same way.
 
     Raises:
-        ValueError: before anything is computed, where nothing could be certified or rejected.
+        ValueError: before anything is computed, where nothing could be certified or rejected, or a held-out image
+            cannot be read.
     """
     import torch
 
     from genat.detection import Calibration
     from genat.detection.smoothing import CONFIDENCE, bounds, medians, noisy_logits, robust_p_values
 
-    held_out = run.held_out().tensor()
+    held_out = run.held_out().tensor() if how.held_out is None else _read(how.held_out, run.shape)
     device = next(run.detector.parameters()).device
 
     def level(calibration: Calibration) -> float:
         return calibration.threshold if alpha is None else calibration.threshold_at(alpha)
 
-    def noisy(images: torch.Tensor) -> torch.Tensor:
+    def noisy(images: "Tensor") -> "Tensor":
         return noisy_logits(run.detector, images.to(device), sigma=how.sigma, draws=how.draws, seed=how.seed)
 
     blank = Calibration(torch.zeros(len(held_out)))
@@ -99,3 +113,18 @@ def certifier(
     )
     record = asdict(how) | {"confidence": CONFIDENCE, "threshold": threshold, "held_out": len(held_out)}
     return columns, record
+
+
+def _read(folder: Path, shape: tuple[int, ...]) -> "Tensor":
+    import torch
+
+    from genat.sources import Skipped, find_images, read_batches
+
+    parts = []
+    for one in read_batches(find_images([folder]), shape=shape, batch_size=256):
+        if isinstance(one, Skipped):
+            raise ValueError(f"--held-out: {one.reason}")
+        parts.append(one.images)
+    if not parts:
+        raise ValueError(f"expected held-out images in the folder {str(folder)!r}, got none")
+    return torch.cat(parts)

@@ -88,6 +88,14 @@ def detect(
         int | None,
         typer.Option(min=0, help="With --certify: of the noise, 0 by default; a secret where someone may attack."),
     ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --certify: target images that no training saw, to calibrate by; the run's own, at most 64, by "
+            "default.",
+        ),
+    ] = None,
     maps: Annotated[
         Path | None,
         typer.Option(
@@ -110,7 +118,7 @@ def detect(
     loaded = runs.load(run)
     loaded.detector.to(assemble.device(loaded.config))
     names, tally = [str(path) for path in images], Tally()
-    how = asked_for(certify, sigma=sigma, draws=draws, seed=seed)
+    how = asked_for(certify, sigma=sigma, draws=draws, seed=seed, held_out=held_out)
     # refuses what cannot be judged before a file is looked at
     found = loaded.detect(_files(names, null=null, ignored=tally.ignore), batch_size=batch_size, alpha=alpha)
     total = _look(names, null=null)
