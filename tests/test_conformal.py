@@ -13,7 +13,7 @@ from genat import runs
 from genat.detection import Calibration, logits
 from genat.sources import digits
 
-RESAMPLES = 1000
+RESAMPLES = 500
 LEVELS = (0.01, 0.05, 0.1)
 
 

@@ -154,15 +154,15 @@ def test_robust_p_values_hold_for_perturbed_target_data(draws: int) -> None:
     """The worst perturbation of a linear logit takes eps off every logit; the plain p-value breaks its word there."""
     n, tests, alpha, radius, generator = 99, 20, 0.1, 0.5, torch.Generator().manual_seed(3)
     robust = plain = 0
-    for seed in range(100):
+    for seed in range(60):
         data = 2 * torch.randn(n + tests, generator=generator, dtype=torch.float64)
         calibration = Calibration(medians(gaussian_rows(data[:n], draws, seed=2 * seed)))
         perturbed = gaussian_rows(data[n:] - radius, draws, seed=2 * seed + 1)
         robust += int((robust_p_values(calibration, perturbed, sigma=1.0, radius=radius) <= alpha).sum())
         plain += int((calibration.p_values(medians(perturbed)) <= alpha).sum())
-    error = 3 * math.sqrt(alpha / (100 * tests)) + 0.02  # of the tests, and of 100 calibration sets
-    assert robust / (100 * tests) <= alpha
-    assert plain / (100 * tests) > alpha + error
+    error = 3 * math.sqrt(alpha / (60 * tests)) + 0.02  # of the tests, and of 60 calibration sets
+    assert robust / (60 * tests) <= alpha
+    assert plain / (60 * tests) > alpha + error
 
 
 def test_robust_p_values_are_never_below_the_plain_and_rise_with_the_radius() -> None:
@@ -178,7 +178,7 @@ def test_robust_p_values_are_never_below_the_plain_and_rise_with_the_radius() ->
         before = p
 
 
-@pytest.mark.parametrize("draws", [101, 1000])
+@pytest.mark.parametrize("draws", [101, 400])
 def test_the_bound_behind_robust_p_values_covers_both_medians(draws: int) -> None:
     """Of 4000 clean medians and 4000 images moved by eps: pairs are covered as often as the confidence says, and more.
 
