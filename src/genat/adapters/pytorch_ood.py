@@ -14,7 +14,7 @@ from genat.runs import Run
 _api = api()
 
 
-class GatDetector(_api.FeaturesDetector):  # type: ignore[misc, name-defined] - the package carries no types
+class GatDetector(_api.FeaturesDetector):  # type: ignore[misc, name-defined]  # of a module found at run time
     r"""A trained detector, or one that is trained on features, as pytorch-ood's `Detector`.
 
     The outlier score is the negated logit, :math:`-f(x)`: high out of distribution, as everywhere in that package.

@@ -23,7 +23,7 @@ Outside: TypeAlias = Literal["near", "box", "shuffled", "mixed"]
 _LARGEST_SEED = 2**31 - 1
 
 
-class SupportDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc] - scikit-learn carries no types
+class SupportDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # it carries no types
     r"""Learn where the rows of a table lie, by generative adversarial training, and call what lies elsewhere outlying.
 
     A multilayer perceptron is trained by `genat.fit`, without a ball: outside points climb its logit, and it learns
@@ -81,13 +81,13 @@ class SupportDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc] - scik
         outside: Outside = "near",
         noise: tuple[float, float] = (0.1, 3.0),
         margin: float = 0.5,
-        hidden: Sequence[int] = (128, 128),
-        iterations: int = 1000,
+        hidden: Sequence[int] = (64, 64),
+        iterations: int = 500,
         batch_size: int = 64,
         steps: int = 5,
-        step_size: float = 0.1,
+        step_size: float = 0.3,
         learning_rate: float = 2e-3,
-        r1: float = 0.1,
+        r1: float = 0.03,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.contamination = contamination
