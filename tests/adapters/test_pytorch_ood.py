@@ -15,7 +15,7 @@ from genat.adapters._pytorch_ood import api, detectors
 from genat.adapters.pytorch_ood import GatDetector
 from genat.adapters.sklearn import SupportDetector
 
-QUICK = SupportDetector(iterations=120, hidden=(32,), random_state=0)
+QUICK = SupportDetector(iterations=50, hidden=(32,), steps=2, random_state=0)
 
 
 def blob(n: int, *, seed: int) -> Tensor:
@@ -30,6 +30,8 @@ def trained() -> GatDetector:
 def test_it_is_one_of_the_package_s_detectors() -> None:
     assert issubclass(GatDetector, api().FeaturesDetector)
     assert issubclass(GatDetector, api().Detector)
+    assert isinstance(GatDetector.info, api().DetectorInfo)
+    assert api().Task.CLASSIFICATION in GatDetector.info.tasks
 
 
 def test_a_detector_scores_as_here_high_out_of_distribution() -> None:

@@ -33,11 +33,24 @@ class GatDetector(_api.FeaturesDetector):  # type: ignore[misc, name-defined]  #
         ImportError: at the import of this module, where pytorch-ood is not installed.
         ValueError: where both a detector and `support` are given.
 
+    References:
+        PyTorch-OOD: A Library for Out-of-Distribution Detection Based on PyTorch (Kirchheim, Filax, Ortmeier, 2022)
+
     Example:
         >>> score = GatDetector(nn.Flatten(0))  # the input is its own logit
         >>> score(torch.tensor([[2.0], [-1.0]]))
         tensor([-2.,  1.], dtype=torch.float64)
     """
+
+    info = _api.DetectorInfo(
+        tasks={_api.Task.CLASSIFICATION},
+        paper=_api.Paper(
+            title="Learning Energy-Based Models With Adversarial Training",
+            venue="ECCV",
+            year=2022,
+            url="https://arxiv.org/abs/2012.06568",
+        ),
+    )
 
     def __init__(
         self,
@@ -84,7 +97,7 @@ class GatDetector(_api.FeaturesDetector):  # type: ignore[misc, name-defined]  #
             raise ValueError(f"expected features (N, D) and labels (N,), got {tuple(x.shape)} and {tuple(y.shape)}")
         settings = SupportDetector(random_state=0) if self.support is None else self.support
         fresh = SupportDetector(**settings.get_params())
-        self.model = fresh.fit(x[y >= 0].detach().cpu().double().numpy()).detector_.to(x.device)
+        self.model = fresh.fit(x[(y >= 0).to(x.device)].detach().cpu().double().numpy()).detector_.to(x.device)
         return self
 
     def predict(self, x: Tensor) -> Tensor:
