@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from genat.adapters.tables import CHOSEN_ON, REPORTED, summary
 from genat.config import Config
 from genat.report import Table, benchmarks, detection_table
 from genat.simulations import table as simulations
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEMO = sorted((ROOT / "results" / "images" / "digits").glob("seed-*.json"))
 STEP = ROOT / "results" / "benchmarks" / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
+TABLES = {"comparison": REPORTED, "choices": CHOSEN_ON}
 SIMULATIONS = ROOT / "results" / "simulations"
 OOD = sorted((ROOT / "results" / "ood").glob("*"))
 PEERS = {
@@ -36,7 +38,7 @@ IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path
 
 def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block(), "step": step_block()}
-    blocks |= theory_blocks() | simulation_blocks()
+    blocks |= theory_blocks() | simulation_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
     stale = [
@@ -233,6 +235,28 @@ def simulation_blocks() -> dict[str, str]:
         table = tables.get(path.stem, simulations.markdown)(study["rows"])
         record = {key: value for key, value in study["made"].items() if key != "wall_seconds"}  # of the last resume
         blocks[f"simulations-{path.stem}"] = f"{table}\n{made(record, seeds=study['seeds'])}"
+    return blocks
+
+
+def table_blocks() -> dict[str, str]:
+    """Return the comparisons on real tables: AUROC a table and method, and means over the tables."""
+    blocks = {}
+    for study, names in TABLES.items():
+        results = read([ROOT / "results" / "tables" / study / f"{name}.json" for name in names])
+        first = results[0]
+        rows = [
+            [
+                f"{one['table']} ({one['columns']})",
+                f"{one['fitted']} / {one['inside']} / {one['outside']}",
+                *(spread(each["auroc"], ".3f") for each in one["methods"].values()),
+            ]
+            for one in results
+        ]
+        means = summary(results)
+        for title, key, form in (("mean", "auroc", ".3f"), ("mean rank", "rank", ".2f"), ("seconds", "seconds", ".1f")):
+            rows.append([f"**{title}**", "", *(f"{each[key]:{form}}" for each in means.values())])
+        table = markdown(["table (columns)", "fitted / inside / outside", *first["methods"]], rows)
+        blocks[f"tables-{study}"] = f"{table}\n\n{made(first['made'], seeds=len(first['seeds']))}"
     return blocks
 
 
