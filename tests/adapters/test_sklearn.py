@@ -134,6 +134,16 @@ def test_row_by_row_is_as_all_at_once(fitted: SupportDetector) -> None:
     assert np.allclose(one_by_one, fitted.score_samples(rows), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_row_of_the_threshold_is_accepted_whatever_is_scored_with_it(seed: int) -> None:
+    rows = ring(20)
+    estimator = SupportDetector(**QUICK | {"random_state": seed, "hidden": (64, 64)}).fit(rows)
+    assert estimator.calibration_.threshold - estimator.offset_ < 1e-8
+    at_once = estimator.predict(rows)
+    assert at_once.tolist() == [estimator.predict(row[None])[0] for row in rows]
+    assert at_once.tolist() == estimator.predict(np.repeat(rows, 7, axis=0))[::7].tolist()
+
+
 # faults
 
 

@@ -21,6 +21,7 @@ from genat.training import fit
 
 Outside: TypeAlias = Literal["near", "box", "shuffled", "mixed"]
 _LARGEST_SEED = 2**31 - 1
+_ROUNDING = 1e-9  # a row's logit differs in its last bits with the batch it is in, also that of the threshold's own row
 
 
 class SupportDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # it carries no types
@@ -122,7 +123,8 @@ class SupportDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # it 
         self.detector_ = nn.Sequential(columns, network.double()).eval().requires_grad_(False)
         self.calibration_ = detection.calibrate(self.detector_, values[order[:held]], tpr=self.tpr)
         if self.contamination == "auto":
-            self.offset_ = self.calibration_.threshold
+            threshold = self.calibration_.threshold
+            self.offset_ = threshold - _ROUNDING * max(1.0, abs(threshold))
         else:
             self.offset_ = float(np.percentile(self._logits(values), 100 * self.contamination))
         return self
