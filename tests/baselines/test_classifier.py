@@ -38,6 +38,12 @@ def test_it_learns_digits(digits: tuple[Tensor, Tensor, Tensor, Tensor], trained
     assert not trained.training
 
 
+def test_it_learns_digits_in_half_precision(digits: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    trained = train_classifier(digits[0], digits[1], epochs=10, half=True)
+    assert accuracy(trained, digits[2], digits[3]) >= 0.95
+    assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
 def test_its_energy_tells_digits_from_noise(
     digits: tuple[Tensor, Tensor, Tensor, Tensor], trained: Classifier, generator: torch.Generator
 ) -> None:

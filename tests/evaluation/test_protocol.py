@@ -174,9 +174,9 @@ def test_the_classifier_never_sees_what_is_measured(
     learned: list[torch.Tensor] = []
     train = baselines.train_classifier
 
-    def noted(images: torch.Tensor, labels: torch.Tensor, *, epochs: int) -> baselines.Classifier:
+    def noted(images: torch.Tensor, labels: torch.Tensor, *, epochs: int, half: bool) -> baselines.Classifier:
         learned.append(images)
-        return train(images, labels, epochs=epochs)
+        return train(images, labels, epochs=epochs, half=half)
 
     monkeypatch.setattr(baselines, "train_classifier", noted)
     figures = _evaluate(run)
@@ -228,11 +228,12 @@ def test_images_of_another_shape_are_refused(tiny_run: Path) -> None:
     assert not (tiny_run / "evaluation").exists()
 
 
-@pytest.mark.parametrize(("n", "epochs"), [(1000, 30), (12_000, 30), (36_000, 10), (60_000, 6), (500_000, 2)])
+@pytest.mark.parametrize(("n", "epochs"), [(1000, 30), (24_000, 30), (36_000, 20), (60_000, 12), (500_000, 2)])
 def test_a_classifier_of_many_images_sees_each_less_often(monkeypatch: pytest.MonkeyPatch, n: int, epochs: int) -> None:
     taken: list[int] = []
 
-    def trained(_: torch.Tensor, __: torch.Tensor, *, epochs: int) -> torch.nn.Module:
+    def trained(_: torch.Tensor, __: torch.Tensor, *, epochs: int, half: bool) -> torch.nn.Module:
+        assert not half
         taken.append(epochs)
         return torch.nn.Identity()
 
@@ -240,7 +241,7 @@ def test_a_classifier_of_many_images_sees_each_less_often(monkeypatch: pytest.Mo
     monkeypatch.setattr(baselines, "train_classifier", trained)
     labels = torch.arange(n) % 2
     known = Images(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), labels=labels, classes=("a", "b"))
-    protocol._classifier([known], ["a", "b"], device=torch.device("cpu"), say=lambda _: None)
+    protocol._classifier([known], ["a", "b"], device=torch.device("cpu"), half=False, say=lambda _: None)
     assert taken == [epochs]
 
 

@@ -25,7 +25,7 @@ from genat.sources import Images
 
 FOLDER, FIGURES, LOGITS, CACHE = "evaluation", "figures.json", "logits.safetensors", "features"
 _SEED = 2**31  # of the evaluation's samples: far from the seeds a person looks at
-_EPOCHS, _VISITS = (2, 30), 360_000  # of the classifier: fewest and most, and images seen in all between them
+_EPOCHS, _VISITS = (2, 30), 720_000  # of the classifier: fewest and most, and images seen in all between them
 
 
 def evaluate(
@@ -86,7 +86,8 @@ def evaluate(
     kind = generated.kind(features, channels=run.shape[0], labelled=len(classes) > 1)
     device = assemble.device(run.config)
     detector = networks.Hosted(copy.deepcopy(run.detector), device)
-    classifier = _classifier(known, classes, device=device, say=say) if len(classes) > 1 else None
+    half = assemble.precision(run.config) == "bf16-mixed"
+    classifier = _classifier(known, classes, device=device, half=half, say=say) if len(classes) > 1 else None
     figures: dict[str, Any] = {
         "inside": {"n": len(inside), "part": "validation" if own is None else "test", "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
@@ -241,7 +242,7 @@ def _indices(images: Images) -> list[int]:
 
 
 def _classifier(
-    known: Sequence[Images], classes: Sequence[str], *, device: torch.device, say: Callable[[str], None]
+    known: Sequence[Images], classes: Sequence[str], *, device: torch.device, half: bool, say: Callable[[str], None]
 ) -> Classifier:
     """Return a plain classifier of all of the target's images that nothing is measured on."""
     n, (fewest, most) = sum(map(len, known)), _EPOCHS
@@ -249,4 +250,4 @@ def _classifier(
     say(f"classifier: {epochs} epochs of {n:,} real images of {len(classes)} classes")
     labels = [found for part in known if (found := _labels(part, classes)) is not None]
     images = torch.cat([part.tensor() for part in known]).to(device)
-    return baselines.train_classifier(images, torch.cat(labels).to(device), epochs=epochs).cpu()
+    return baselines.train_classifier(images, torch.cat(labels).to(device), epochs=epochs, half=half).cpu()
