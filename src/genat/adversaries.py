@@ -117,7 +117,7 @@ def worst_case(
     others = others or {}
     budget(ball)
     _check(images, steps=steps, restarts=restarts, queries=queries, others=others, seed=seed, batch_size=batch_size)
-    apgd, square = _package()
+    apgd, square = package()
     images = images.detach()
     parts: list[_Best] = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), frozen(detector):
@@ -163,8 +163,12 @@ def budget(ball: Ball) -> tuple[Norm, float]:
     return ("l2" if isinstance(ball, L2Ball) else "linf"), ball.radius
 
 
-def _package() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return pyautoattack's APGD and Square."""
+def package() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return pyautoattack's APGD and Square.
+
+    Raises:
+        ImportError: where it is not installed: one line that names the extra.
+    """
     try:
         from pyautoattack.autopgd_base import APGDAttack
         from pyautoattack.square import SquareAttack

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from genat import config, detection, ranking, report, runs
+from genat.adapters import _pytorch_ood
 from genat.adversaries import worst_case
 from genat.balls import L2Ball, LinfBall
 from genat.evaluation import benchmark as module
@@ -172,6 +174,19 @@ def test_a_damaged_table_is_named(measured: runs.Run) -> None:
 def test_refusals(tiny_run: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         benchmark(runs.load(tiny_run), **MEASURE | options)
+
+
+def test_what_is_not_installed_is_missed_before_anything_is_trained(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_scores", None)
+    with monkeypatch.context() as without:
+        without.setattr(_pytorch_ood, "find_spec", lambda _: None)
+        with pytest.raises(ImportError, match="expected pytorch-ood, got none"):
+            benchmark(runs.load(tiny_run), **MEASURE)
+    monkeypatch.setitem(sys.modules, "pyautoattack.square", None)
+    with pytest.raises(ImportError, match="expected pyautoattack for APGD, got none"):
+        benchmark(runs.load(tiny_run), **MEASURE | {"against": ()})
 
 
 def test_images_of_another_shape_are_refused(tiny_run: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genat import assemble, checkpoints, detection, networks
+from genat import adversaries, assemble, checkpoints, detection, networks
+from genat.adapters import _pytorch_ood
 from genat.adversaries import budget, worst_case
 from genat.balls import Ball, L2Ball
 from genat.baselines.exposure import EXPOSURES
@@ -116,6 +117,9 @@ def benchmark(
         budget(ball)
     if not balls:
         raise ValueError("expected at least one ball to attack in, got none")
+    adversaries.package()  # what is missing is missed here, not after hours
+    if "plain" in against:
+        _pytorch_ood.detectors()
     data = assemble.target(run.config)
     own = images if images is not None else assemble.official_test(run.config)
     whole = data.validation if own is None else own
