@@ -1,6 +1,7 @@
 """A GAN's networks of images: sizes, spectral norms, and what training them side by side leaves alone."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -161,6 +162,18 @@ def test_a_member_becomes_what_it_would_have_become_alone(target: Samples) -> No
     together, alone = train(target, 3, 5), train(target, 5)
     for both, one in ((together.generator, alone.generator), (together.detector, alone.detector)):
         torch.testing.assert_close(weights(both.member(1)), weights(one.member(0)), rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_comes_to_nearly_the_same_weights_in_full_precision(target: Samples) -> None:
+    settings: dict[str, Any] = {"seeds": [0], "iterations": 4, "batch_size": 8, "latent": LATENT, "r1": 0.5}
+    full, half = (
+        train_gan(Together([generator()]), Together([spectral(detector())]), target, half=half, **settings)
+        for half in (False, True)
+    )
+    assert not half.diverged
+    assert all(value.dtype == torch.float32 for value in half.generator.parameters())
+    torch.testing.assert_close(weights(full.generator), weights(half.generator), rtol=0, atol=0.02)
+    assert not torch.equal(weights(full.generator), weights(half.generator))
 
 
 def test_the_statistics_are_those_of_the_training_alone(target: Samples) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from genat import assemble, config, networks, runs
 from genat.baselines.gan import GanFitted, train_gan
-from genat.baselines.images import Dcgan
+from genat.baselines.images import Dcgan, image_generator
 from genat.evaluation import peer
 from genat.networks import Together, parameter_count
 from genat.sources import Images, digits
@@ -151,8 +151,8 @@ def test_the_runs_augmentation_is_the_gans(run: runs.Run, train: Images, untrain
 
 @pytest.mark.parametrize(("shape", "width"), [((1, 28, 28), 12), ((3, 32, 32), 24), ((1, 8, 8), 1)])
 def test_beside_a_small_convnet_it_has_its_width(shape: tuple[int, ...], width: int) -> None:
-    detector = networks.build("small_convnet", shape, {"width": width}, seed=0)
-    assert peer._width(shape, parameter_count(detector)) == width
+    size = parameter_count(networks.build("small_convnet", shape, {"width": width}, seed=0))
+    assert peer._nearest(lambda one: networks.small_convnet(shape, width=one), size) == width
 
 
 def test_between_two_widths_the_nearer_is_taken() -> None:
@@ -160,8 +160,28 @@ def test_between_two_widths_the_nearer_is_taken() -> None:
         width: parameter_count(networks.build("small_convnet", (1, 8, 8), {"width": width}, seed=0)) for width in (5, 6)
     }
     middle = sum(counts.values()) / 2
-    assert peer._width((1, 8, 8), math.floor(middle) - 1) == 5
-    assert peer._width((1, 8, 8), math.ceil(middle) + 1) == 6
+    for size, width in ((math.floor(middle) - 1, 5), (math.ceil(middle) + 1, 6)):
+        assert peer._nearest(lambda one: networks.small_convnet((1, 8, 8), width=one), size) == width
+
+
+def test_the_discriminator_of_a_convolutional_run_is_its_network(
+    tiny_yaml: Path, tmp_path: Path, untrained: list[dict[str, Any]]
+) -> None:
+    keys = ["network=strided_convnet", "network_options={channels: [4], hidden: [8]}", "precision=bf16-mixed"]
+    run, _ = runs.train(config.load(tiny_yaml, keys), tmp_path / "run")
+    made = peer.gan(run, assemble.target(run.config).train, n=1)
+    (asked,) = untrained
+    inside = [type(layer).__name__ for layer in asked["detector"].member(0).modules()]
+    own = [type(layer).__name__ for layer in run.detector.modules()]
+    assert [name for name in inside if name != "_Spectral"] == own
+    assert inside.count("_Spectral") == 3
+    assert asked["half"] is True
+    width = made.settings.width
+    size, counts = (
+        parameter_count(run.detector),
+        [parameter_count(image_generator((1, 8, 8), latent=100, width=one, seed=0)) for one in (width, width + 1)],
+    )
+    assert abs(counts[0] - size) <= abs(counts[1] - size)
 
 
 # kept

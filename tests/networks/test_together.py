@@ -87,6 +87,22 @@ def test_dropout_follows_the_mode() -> None:
         assert not torch.equal(together(x), together(x))
 
 
+def test_one_member_is_the_network_itself_statistics_included(generator: torch.Generator) -> None:
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
+    together = Together([network])
+    x = torch.rand(5, 1, 6, 6, generator=generator)
+    assert torch.equal(together(x), network(x))
+    left, right = (dict(one.named_buffers()) for one in (together.member(0), network))
+    assert all(torch.equal(left[name], right[name]) for name in right)
+    assert not torch.equal(right["1.running_mean"], torch.zeros(3))
+    torch.autograd.backward([together(x).square().sum(), network(x).square().sum()])
+    for one, other in zip(together.parameters(), network.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad[0], other.grad)
+
+
 def test_what_cannot_go_together_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least one network, got none"):
         Together([])

@@ -123,6 +123,7 @@ def train_gan(
     betas: tuple[float, float] = (0.5, 0.9),
     ema: float | None = 0.999,
     anneal: float = 0.0,
+    half: bool = False,
     every: int = 1,
     callback: Callable[[GanStep], None] | None = None,
 ) -> GanFitted:
@@ -159,6 +160,7 @@ def train_gan(
         betas: Adam's decay rates, of both.
         ema: decay of the running means of the weights, warmed up as in `genat.fit`; None keeps none.
         anneal: share of the iterations, at the end, over which the rates fall by half a cosine to a hundredth.
+        half: compute in bfloat16 where that is safe, as in mixed precision.
         every: iterations between calls of the callback.
         callback: called with a `GanStep`.
 
@@ -201,17 +203,24 @@ def train_gan(
     judge = Learner(detector, rate=rates[1], betas=betas, ema=ema)
     each = (len(seeds), batch_size)
     made, diverged = 0, dict[int, int]()
+
+    def logits(points: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            found: Tensor = detector(points)
+        return found.float() if half else found
+
     while made < iterations and len(diverged) < len(seeds):
         factor = annealed(made, iterations=iterations, anneal=anneal)
         real = draws(target, batch_size, seeds=seeds, iteration=made).to(device).requires_grad_(r1 > 0)
         noise = normals(batch_size, latent, seeds=seeds, iteration=made, purpose="latent").to(device)
-        fake = generator(noise.flatten(0, 1))
-        inside, outside = detector(real), detector(fake.detach())
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            fake = generator(noise.flatten(0, 1)).to(noise.dtype)
+        inside, outside = logits(real), logits(fake.detach())
         losses = torch.vmap(maximin)(inside.view(each), outside.view(each))
         if r1 > 0:
             losses = losses + r1 * r1_terms(inside, real).view(each).mean(1)
         lost = judge.learn(losses.sum(), finite=losses.isfinite(), factor=factor)
-        replies = torch.vmap(partial(minimax, saturating=saturating))(detector(fake).view(each))
+        replies = torch.vmap(partial(minimax, saturating=saturating))(logits(fake).view(each))
         lost += maker.learn(replies.sum(), finite=replies.isfinite(), factor=factor)
         maker.rest(lost)
         judge.rest(lost)

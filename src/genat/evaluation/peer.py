@@ -94,9 +94,10 @@ def gan(
 ) -> Peer:
     """Return what a GAN makes that has been trained for as many passes as a run, and leave it in the run's folder.
 
-    It sees the same images with the same augmentation, from the run's own seed. Its discriminator has, as nearly as
-    whole widths allow, as many parameters as the run's detector; the generator has about as many again. The generator
-    is kept in `samples-gan/` with what it was trained on, and read from there as long as that is the same.
+    It sees the same images with the same augmentation, from the run's own seed and in its precision. Its discriminator
+    is the run's network, or, where that has no convolutions, a `small_convnet` of, as nearly as whole widths allow, as
+    many parameters; the generator has about as many again. The generator is kept in `samples-gan/` with what it was
+    trained on, and read from there as long as that is the same.
 
     Args:
         run: as `genat.load` gives it.
@@ -110,15 +111,19 @@ def gan(
             too little for one iteration, or the folder's generator cannot be read; one line.
         DivergenceError: where the GAN's weights do not stay finite.
     """
-    budget, seed = passes(run), run.config.seed
-    settings = _settings(run, budget)
+    budget, config = passes(run), run.config
+    seed, (discriminator, settings) = config.seed, _pair(run, budget)
     blank = image_generator(run.shape, latent=settings.latent, width=settings.width, seed=seed)
     path = run.folder / FOLDER / GENERATOR
+    half = assemble.precision(config) == "bf16-mixed"
     record = {
         "settings": asdict(settings),
+        "discriminator": parameter_count(discriminator),
+        "network": [config.network, config.network_options],
+        "half": half,
         "seed": seed,
         "passes_of_run": budget,
-        "augment": run.config.augment.model_dump(),
+        "augment": config.augment.model_dump(),
         "images": checkpoints.digest({"pixels": train.pixels}),
     }
     before = kept(path, record=record, what="a GAN's generator")
@@ -126,27 +131,38 @@ def gan(
         generator, made = blank, before.made
         generator.load_state_dict(before.tensors)
     else:
-        target = train.with_augmentation(assemble.augmentation(run.config.augment))
-        generator, made = _train(settings, blank, target, seed=seed, device=device, say=say)
+        target = train.with_augmentation(assemble.augmentation(config.augment))
+        pair = (blank.to(device), spectral(discriminator).to(device))
+        generator, made = _train(settings, *pair, target, seed=seed, half=half, say=say)
         keep(path, generator.state_dict(), record=record, made=made)
     images = generate(Together([generator.eval()]), n, latent=settings.latent, seeds=[seed])[0]
     (path.parent / GRID).write_bytes(plots.grid(images[:_SHOWN]))
     return Peer(images, settings, seed, int(made["passes"]), budget, float(made["seconds"]))
 
 
-def _settings(run: Run, budget: int) -> Dcgan:
-    settings = Dcgan(1, _width(run.shape, parameter_count(run.detector)))
+def _pair(run: Run, budget: int) -> tuple[nn.Module, Dcgan]:
+    """Return the discriminator, and the settings with the width of a generator of about as many parameters."""
+    config, size = run.config, parameter_count(run.detector)
+    own = networks.build(config.network, run.shape, config.network_options, seed=config.seed)
+    if any(isinstance(layer, nn.Conv2d) for layer in own.modules()):
+        discriminator = own
+        latent = Dcgan(1, 1).latent
+        width = _nearest(lambda width: image_generator(run.shape, latent=latent, width=width, seed=config.seed), size)
+    else:
+        width = _nearest(lambda width: networks.small_convnet(run.shape, width=width), size)
+        discriminator = networks.build("small_convnet", run.shape, {"width": width}, seed=config.seed)
+    settings = Dcgan(1, width)
     if budget < settings.each:
         raise ValueError(f"expected a run of at least {settings.each} passes to set a GAN beside, got {budget}")
-    return replace(settings, iterations=budget // settings.each)
+    return discriminator, replace(settings, iterations=budget // settings.each)
 
 
-def _width(shape: tuple[int, ...], size: int) -> int:
-    """Return the width whose discriminator's parameters are nearest to so many."""
+def _nearest(build: Callable[[int], nn.Module], size: int) -> int:
+    """Return the width of the network whose parameters are nearest to so many."""
 
     def count(width: int) -> int:
         with torch.device("meta"):  # draws no weights
-            return parameter_count(networks.small_convnet(shape, width=width))
+            return parameter_count(build(width))
 
     width = 1
     while count(width + 1) <= size:
@@ -157,13 +173,13 @@ def _width(shape: tuple[int, ...], size: int) -> int:
 def _train(
     settings: Dcgan,
     generator: nn.Module,
+    discriminator: nn.Module,
     target: Images,
     *,
     seed: int,
-    device: torch.device | str,
+    half: bool,
     say: Callable[[str], None],
 ) -> tuple[nn.Module, dict[str, Any]]:
-    detector = networks.build("small_convnet", target.shape, {"width": settings.width}, seed=seed)
     began, total = time.perf_counter(), settings.iterations
 
     def note(step: GanStep) -> None:
@@ -171,11 +187,12 @@ def _train(
         say(f"GAN: iteration {step.iteration:,}/{total:,}  AUROC {step.auroc.item():.3f}  {left:.0f} s left")
 
     fitted = train_gan(
-        Together([generator]).to(device),
-        Together([spectral(detector)]).to(device),
+        Together([generator]),
+        Together([discriminator]),
         target,
         seeds=[seed],
         **settings.options,
+        half=half,
         every=max(1, total // _LINES),
         callback=note,
     )
