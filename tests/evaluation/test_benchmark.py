@@ -167,6 +167,10 @@ def test_a_damaged_table_is_named(measured: runs.Run) -> None:
         ({"against": ("plan",)}, "expected peers among plain, outlier-exposure, acet, ratio, madry, got plan"),
         ({"outside": ("nose",)}, "or a folder, Parquet file or run, got 'nose'"),
         ({"balls": [L2Ball()], "against": ()}, "expected a ball with a positive radius, got radius=None"),
+        (
+            {"outside": ("inverted", "inverted"), "against": ()},
+            "expected families of different names, got inverted, inverted",
+        ),
         ({"outside": (), "against": ()}, "expected at least one family of outside data, got none"),
         ({"balls": (), "against": ()}, "expected at least one ball to attack in, got none"),
     ],

@@ -1,5 +1,6 @@
 """Outside data of the evaluation: what it is, and what it owes to its seed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,25 @@ def test_a_folder_is_outside_data(tmp_path: Path) -> None:
         pytest.approx(76 / 255),
     ]
     assert family(str(tmp_path), _images(1, 3, 4, 4), n=1).shape == (1, 3, 4, 4)
+
+
+def test_emoji_are_outside_data_where_npm_put_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "node_modules" / "emoji-datasource-google"
+    pictures = package / "img" / "google" / "64"
+    pictures.mkdir(parents=True)
+    entries = []
+    for number in range(20):
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(pictures / f"{number}.png")
+        kind = {"category": "Objects", "subcategory": "tool", "image": f"{number}.png", "has_img_google": True}
+        entries.append(kind)
+    (package / "emoji.json").write_text(json.dumps(entries), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    name = "node_modules/emoji-datasource-google"
+    assert available(_images(1, 1, 4, 4))[-1] == name
+    grey, colour = (family(name, _images(1, channels, 4, 4), n=2) for channels in (1, 3))
+    assert grey.shape == (2, 1, 4, 4)
+    torch.testing.assert_close(grey, torch.full((2, 1, 4, 4), 0.299 * 200 / 255), atol=1e-3, rtol=0)
+    assert colour.shape == (2, 3, 4, 4)
 
 
 def test_a_table_is_outside_data(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def benchmark(
     names = [name for name in families.available(whole) if name not in known] if outside is None else list(outside)
     if not names:
         raise ValueError("expected at least one family of outside data, got none")
-    made = {name: families.family(name, whole, n=scale.n, seed=_SEED) for name in names}
+    made = {families.title(name): families.family(name, whole, n=scale.n, seed=_SEED) for name in names}
+    if len(made) < len(names):
+        raise ValueError(f"expected families of different names, got {', '.join(map(families.title, names))}")
     device = assemble.device(run.config)
     scores, trained = _scores(run, data, against, device=device, say=say)
     folder = run.folder / FOLDER

@@ -24,7 +24,9 @@ from genat.sources import (
     Source,
 )
 from genat.sources.datasets import FASHION_MNIST_FOLDER
+from genat.sources.decoding import luma
 
+_EMOJI = "node_modules/emoji-datasource-google"
 _SEEDS = 2**32  # of what runs generate here: far from the seeds a person looks at
 _PATCHES, _BLUR = 4, 16  # patches along a side; the side over the blur's deviation
 
@@ -87,8 +89,8 @@ def family(name: str, images: Images, *, n: int, seed: int = 0) -> Tensor:
     """Return n images of one of `FAMILIES`, or of a folder, a Parquet file or a run, as the target's shape has them.
 
     Data sets give their test images, resized (bicubic, antialiased) and turned to grey or colour as the target is, in
-    an order that the seed decides; where there are fewer than n, all of them. A run gives what it generates: images
-    that were climbed on another detector.
+    an order that the seed decides; where there are fewer than n, all of them. A folder may be that of the npm package
+    of emoji. A run gives what it generates: images that were climbed on another detector.
 
     Args:
         name: one of `FAMILIES`, or a path. Blurred images are so by a sixteenth of the side; photographs are crops of
@@ -125,6 +127,18 @@ def family(name: str, images: Images, *, n: int, seed: int = 0) -> Tensor:
     return _resized(found.take(order).tensor(), images.shape)
 
 
+def title(name: str) -> str:
+    """Return what tables call a family: its name, or the last two parts of its path without the suffix.
+
+    Example:
+        >>> title("dead leaves"), title("some/where/cifar10/test.parquet")
+        ('dead leaves', 'cifar10/test')
+    """
+    if name in FAMILIES:
+        return name
+    return "/".join(Path(name).absolute().with_suffix("").parts[-2:])
+
+
 def fits(name: str, images: Images) -> bool:
     """Return whether a family can be made of these images: turning needs squares, shuffling sides of 4, 8, 12, ...
 
@@ -139,7 +153,10 @@ def fits(name: str, images: Images) -> bool:
 
 
 def available(images: Images) -> tuple[str, ...]:
-    """Return the families that can be made here and are news to the target: what fits it, and data that is installed.
+    """Return the families that can be made here and are news to the target: what fits it, and data that is at hand.
+
+    At hand are digits, Fashion-MNIST where Debian's package is installed, and emoji where npm put theirs into the
+    working directory's `node_modules`.
 
     Args:
         images: test or validation images of the target; a data set of the same name is left out.
@@ -151,6 +168,8 @@ def available(images: Images) -> tuple[str, ...]:
     there = [name for name in _MADE if fits(name, images)]
     installed = {"digits": True, "Fashion-MNIST": FASHION_MNIST_FOLDER.is_dir()}
     there += [name for name in _READ if installed[name] and not images.name.startswith(name)]
+    if (Path(_EMOJI) / "emoji.json").exists() and not images.name.startswith("emoji"):
+        there.append(_EMOJI)
     return tuple(there)
 
 
@@ -173,6 +192,8 @@ def _read(name: str, shape: tuple[int, int, int]) -> Images:
         known = ", ".join((*FAMILIES, "or a folder, Parquet file or run"))
         raise ValueError(f"expected outside data {known}, got {name!r}")
     size = (shape[1], shape[2])
+    if (path / "emoji.json").exists():
+        return sources.emoji(path, "test", size=size)
     if path.is_dir() and not any(path.glob("*.parquet")):
         return sources.image_folder(path, size=size, mode="L" if shape[0] == 1 else "RGB")
     return sources.parquet(path, label=None, size=size, mode="L" if shape[0] == 1 else "RGB")
@@ -186,7 +207,9 @@ def _generated(folder: str, n: int, seed: int) -> Tensor:
 
 
 def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return images of the shape's sides and channels; what is read is of them already, but for what was made grey."""
+    """Return images with the sides and channels of a shape."""
+    if len(images[0]) > shape[0]:
+        images = torch.stack([luma(image) for image in images])
     if images.shape[2:] != shape[1:]:
         images = F.interpolate(images, size=shape[1:], mode="bicubic", antialias=True).clamp(0, 1)
     return images.expand(-1, shape[0], -1, -1)
