@@ -162,8 +162,8 @@ def ood_block(found: list[dict[str, Any]]) -> str:
         [name, *(spread([one["peers"][name][key] for one in found], form) for key, form in PEERS.values())]
         for name in first["peers"]
     ]
-    trained = markdown(["classifier", *PEERS], peers)
-    return "\n\n".join([benchmarks.words(first), *parts, trained, made(first["made"], seeds=len(found))])
+    trained = [markdown(["classifier", *PEERS], peers)] if peers else []
+    return "\n\n".join([benchmarks.words(first), *parts, *trained, made(first["made"], seeds=len(found))])
 
 
 def averaged(tables: list[Table], *, sort: bool = False) -> tuple[list[str], list[list[str]]]:

@@ -95,11 +95,13 @@ def words(figures: Mapping[str, Any]) -> str:
     inside, scale = figures["inside"], figures["scale"]
     starts = "" if scale["restarts"] == 1 else f", each from {scale['restarts']} starts"
     seen = ", ".join(figures["outside_of_training"])
+    scores = {one["score"] for one in figures["rows"]}
+    queries = f"Square of {scale['queries']} queries"
+    attacks = f"{queries}, and the images made against all the other scores" if len(scores) > 1 else f"and {queries}"
     return (
         f"AUROC on {inside['n']} {inside['part']} images of {inside['name']} against {scale['n']} or fewer of each "
         f"family. The outside data of training was: {seen}. Every score is attacked by itself: APGD and our ascent of "
-        f"{scale['steps']} steps{starts}, Square of {scale['queries']} queries, and the images made against all the "
-        "other scores; an image counts with the highest logit that any of them came to."
+        f"{scale['steps']} steps{starts}, {attacks}; an image counts with the highest logit that any of them came to."
     )
 
 
