@@ -163,7 +163,8 @@ def ood_block(found: list[dict[str, Any]]) -> str:
         for name in first["peers"]
     ]
     trained = [markdown(["classifier", *PEERS], peers)] if peers else []
-    return "\n\n".join([benchmarks.words(first), *parts, *trained, made(first["made"], seeds=len(found))])
+    record = {key: value for key, value in first["made"].items() if key != "seconds"}  # of the last resume
+    return "\n\n".join([benchmarks.words(first), *parts, *trained, made(record, seeds=len(found))])
 
 
 def averaged(tables: list[Table], *, sort: bool = False) -> tuple[list[str], list[list[str]]]:

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("balls", "curriculum", "ranking", "checkpoints", "provenance"),
     ("arguments", "ascent", "sources"),
-    ("objectives", "networks", "recipe", "config", "plots", "doctor"),
+    ("objectives", "networks", "recipe", "config", "plots"),
     ("training", "generation", "detection", "theory"),
     ("assemble", "progress", "adversaries", "baselines"),
     ("runs", "adapters"),
@@ -29,7 +29,7 @@ ROWS = (
     ("simulations",),
     ("stability",),
     ("report",),
-    ("demo",),
+    ("demo", "doctor"),
     ("cli",),
     ("__main__",),
 )
