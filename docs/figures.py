@@ -106,12 +106,14 @@ def evaluation_block(runs: list[dict[str, Any]]) -> str:
 
 def recognition_words(made_of: list[dict[str, Any]]) -> str:
     """Return what a classifier recognises in the samples, where it is known how good it is."""
+    sure, rarest = (spread([made[name] for made in made_of], ".3f") for name in ("confident", "smallest"))
+    told = all("confident_real" in made for made in made_of)
+    beside = f", and of {spread([made['confident_real'] for made in made_of], '.3f')} of real ones" if told else ""
     return (
         f"A classifier trained on the real images (accuracy on held-out ones "
         f"{spread([made['classifier_accuracy'] for made in made_of], '.3f')}) is at least "
-        f"{made_of[0]['level']:.0%} sure of the class of {spread([made['confident'] for made in made_of], '.3f')} of "
-        f"{made_of[0]['n']} samples; the rarest class makes up {spread([made['smallest'] for made in made_of], '.3f')} "
-        f"of them."
+        f"{made_of[0]['level']:.0%} sure of the class of {sure} of {made_of[0]['n']} samples{beside}; the rarest class "
+        f"makes up {rarest} of them."
     )
 
 

@@ -78,7 +78,10 @@ def test_the_documentation_shows_how_close_the_samples_come() -> None:
     block = runpy.run_path(str(path))["evaluation_block"]
     found = [_figures(fidelity=_close(value)) for value in (1.0, 3.0)]
     lines = block(found).splitlines()
-    assert lines[0].endswith("the rarest class makes up 0.100 ± 0.000 of them.")
+    assert lines[0].endswith("0.800 ± 0.000 of 10 samples; the rarest class makes up 0.100 ± 0.000 of them.")
+    for one in found:
+        one["generation"] |= {"confident_real": 0.95}
+    assert "of 10 samples, and of 0.950 ± 0.000 of real ones; the rarest" in block(found)
     assert lines[2:9] == [
         "|  | samples | starts | real | samples / starts |",
         "|---|---|---|---|---|",

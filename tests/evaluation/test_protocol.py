@@ -194,6 +194,8 @@ def test_of_classes_left_out_nothing_is_expected(tiny_yaml: Path, tmp_path: Path
     assert found is not None
     assert found[0]["generation"]["classes"] == ["2", "7"]
     assert sum(found[0]["generation"]["shares"]) == pytest.approx(1)
+    assert 0 <= found[0]["generation"]["confident_real"] <= 1
+    assert f"{found[0]['generation']['confident_real']:.1%} of held-out images" in report.write(run).read_text("utf-8")
     assert "What a classifier sees" in report.write(run).read_text(encoding="utf-8")
 
 

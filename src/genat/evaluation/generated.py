@@ -101,6 +101,8 @@ def recognition(
 ) -> dict[str, Any]:
     """Return what a classifier recognises in samples, and its kernel distances to real images at equal n.
 
+    Beside how many samples it is sure of stands how many held-out images it is sure of, `confident_real`.
+
     Args:
         classifier: that had no part in the samples.
         made: the samples, and what they began from.
@@ -113,6 +115,7 @@ def recognition(
     compared = {"samples": made.images[:equal], "starts": made.starts[:equal], "training images": some_of(train, equal)}
     return asdict(recognised(classifier, made.images)) | {
         "classifier_accuracy": None if labels is None else baselines.accuracy(classifier, real, labels),
+        "confident_real": recognised(classifier, real).confident,
         "kernel_distance": {
             name: kernel_distance(features(classifier, images), of_real) for name, images in compared.items()
         },

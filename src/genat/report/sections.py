@@ -189,9 +189,11 @@ def recognition(figures: dict[str, Any]) -> str:
     """Return in words what a classifier recognises in the samples."""
     accuracy = figures["classifier_accuracy"]
     judged = "" if accuracy is None else f" (accuracy on held-out images {accuracy:.1%})"
+    beside = f" and of {figures['confident_real']:.1%} of held-out images" if "confident_real" in figures else ""
     return (
         f"A classifier trained on real images{judged} is at least {figures['level']:.0%} sure of the class of "
-        f"{figures['confident']:.1%} of {figures['n']} samples; its rarest class makes up {figures['smallest']:.1%}."
+        f"{figures['confident']:.1%} of {figures['n']} samples{beside}; the samples' rarest class makes up "
+        f"{figures['smallest']:.1%}."
     )
 
 
