@@ -165,7 +165,7 @@ def ood_block(found: list[dict[str, Any]]) -> str:
         for name in first["peers"]
     ]
     trained = [markdown(["classifier", *PEERS], peers)] if peers else []
-    record = {key: value for key, value in first["made"].items() if key != "seconds"}  # of the last resume
+    record = {key: value for key, value in first["made"].items() if key != "seconds"}  # of the last go
     return "\n\n".join([benchmarks.words(first), *parts, *trained, made(record, seeds=len(found))])
 
 

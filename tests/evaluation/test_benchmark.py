@@ -114,6 +114,9 @@ def test_what_was_measured_is_not_measured_again(measured: runs.Run, attacked: l
     again = benchmark(measured, **MEASURE)
     assert attacked == []
     assert again["rows"] == before["rows"]
+    assert again["seconds"] == before["seconds"]
+    assert before["seconds"]["trainings"] == pytest.approx(sum(made["seconds"] for made in before["peers"].values()))
+    assert before["seconds"]["attacks"] > 0
     benchmark(measured, **MEASURE | {"outside": (*NAMES, "constant"), "against": ("plain",)})
     assert attacked == [3, 6] * 8
     benchmark(measured, **MEASURE | {"scale": Scale(12, 2, 1, 4), "against": ()})
@@ -218,6 +221,10 @@ def test_tables_hold_the_figures(measured: runs.Run) -> None:
     assert attacks.columns[1:6] == ["APGD-CE", "Square", "steepest ascent", "transfer", "worst of all"]
     assert "256" not in benchmarks.words(found)
     assert "12 test images of digits test" in benchmarks.words(found)
+    told = found | {"seconds": {"attacks": 1234.5, "trainings": 60.0}}
+    assert benchmarks.words(told).endswith("came to. All attacks took 1,234 s, the trainings 60 s.")
+    told["seconds"]["trainings"] = 0
+    assert benchmarks.words(told).endswith("came to. All attacks took 1,234 s.")
 
 
 def test_curves_are_drawn_from_two_radii_on(measured: runs.Run) -> None:

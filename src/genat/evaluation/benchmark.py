@@ -62,12 +62,14 @@ class Cell:
         each: `(M,)` logits by attack.
         doubled: `(M,)` logits of APGD with twice the steps.
         evaluations: passes spent on an image, the check's left out.
+        seconds: all of it took.
     """
 
     images: Tensor
     each: dict[str, Tensor]
     doubled: Tensor
     evaluations: int
+    seconds: float
 
 
 def benchmark(
@@ -103,7 +105,8 @@ def benchmark(
 
     Returns:
         What `ood/table.json` holds: `rows` of every score, family and ball, clean and attacked; `means` over the
-        families that training has not seen; how the peers were trained; how all was made.
+        families that training has not seen; how the peers were trained; how long all trainings and attacks took, those
+        of earlier goes too; how it was made.
 
     Raises:
         ImportError: where pyautoattack, or with peers pytorch-ood, is not installed.
@@ -111,7 +114,6 @@ def benchmark(
             cannot be read; one line.
         DivergenceError: where a peer's loss is not finite.
     """
-    began = time.monotonic()
     rivals.check_names(against)
     for ball in balls:
         budget(ball)
@@ -146,7 +148,11 @@ def benchmark(
         "rows": [{"score": name} | asdict(one) for name, ones in rows.items() for one in ones],
         "means": [{"score": name} | mean for name, ones in rows.items() for mean in _means(ones)],
         "peers": trained,
-        "made": provenance(command) | {"seconds": round(time.monotonic() - began, 1)},
+        "seconds": {
+            "attacks": round(sum(cell.seconds for cell in cells.values()), 1),
+            "trainings": round(sum(made["seconds"] for made in trained.values()), 1),
+        },
+        "made": provenance(command),
     }
     folder.mkdir(exist_ok=True)
     checkpoints.write_text(folder / TABLE, json.dumps(figures, indent=1) + "\n")
@@ -204,13 +210,14 @@ def _attacked(
         for family, images in outside.items():
             pixels = checkpoints.digest({"images": images})
             for ball in balls:
-                record = {"score": weights, "images": pixels, "ball": repr(ball), "scale": asdict(scale)}
+                record = {"format": 1, "score": weights, "images": pixels, "ball": repr(ball), "scale": asdict(scale)}
                 what = f"{name} against {label(family, *budget(ball))}"
                 path = folder / name / f"{_slug(label(family, *budget(ball)))}-{_hash(record)}.safetensors"
                 before = kept(path, record=record, what="an attack's images")
                 if before is None:
                     cell = _attack(score, images, ball, scale)
-                    keep(path, _tensors(cell), record=record, made={"evaluations": cell.evaluations})
+                    made = {"evaluations": cell.evaluations, "seconds": cell.seconds}
+                    keep(path, _tensors(cell), record=record, made=made)
                     fresh += 1
                     left = (time.monotonic() - began) / fresh * (total - len(cells) - 1)
                     worst = torch.stack(list(cell.each.values())).amax(0).mean().item()
@@ -222,11 +229,12 @@ def _attacked(
 
 
 def _attack(score: nn.Module, images: Tensor, ball: Ball, scale: Scale) -> Cell:
+    began = time.perf_counter()
     found = worst_case(
         score, images, ball=ball, steps=scale.steps, restarts=scale.restarts, queries=scale.queries, seed=_SEED
     )
     again = worst_case(score, images, ball=ball, steps=2 * scale.steps, restarts=scale.restarts, seed=_SEED, own=False)
-    return Cell(found.images, found.each, again.logits, found.evaluations)
+    return Cell(found.images, found.each, again.logits, found.evaluations, time.perf_counter() - began)
 
 
 def _tensors(cell: Cell) -> dict[str, Tensor]:
@@ -236,7 +244,7 @@ def _tensors(cell: Cell) -> dict[str, Tensor]:
 
 def _cell(before: Kept) -> Cell:
     each = {name.removeprefix(_EACH): values for name, values in before.tensors.items() if name.startswith(_EACH)}
-    return Cell(before.tensors["images"], each, before.tensors["doubled"], int(before.made["evaluations"]))
+    return Cell(before.tensors["images"], each, before.tensors["doubled"], **before.made)
 
 
 def _hash(record: Mapping[str, Any]) -> str:

@@ -98,10 +98,15 @@ def words(figures: Mapping[str, Any]) -> str:
     scores = {one["score"] for one in figures["rows"]}
     queries = f"Square of {scale['queries']} queries"
     attacks = f"{queries}, and the images made against all the other scores" if len(scores) > 1 else f"and {queries}"
+    took = ""
+    if "seconds" in figures:
+        attacks_took, trained = figures["seconds"]["attacks"], figures["seconds"]["trainings"]
+        took = f" All attacks took {attacks_took:,.0f} s" + (f", the trainings {trained:,.0f} s." if trained else ".")
     return (
         f"AUROC on {inside['n']} {inside['part']} images of {inside['name']} against {scale['n']} or fewer of each "
         f"family. The outside data of training was: {seen}. Every score is attacked by itself: APGD and our ascent of "
         f"{scale['steps']} steps{starts}, {attacks}; an image counts with the highest logit that any of them came to."
+        f"{took}"
     )
 
 
