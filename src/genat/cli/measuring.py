@@ -39,7 +39,10 @@ def evaluate(
     run: RunFolder,
     protocol: Annotated[
         Protocol | None,
-        typer.Argument(help="ood sets classifiers beside the run and attacks each; else the run alone is measured."),
+        typer.Argument(
+            metavar="[ood]",
+            help="ood sets classifiers beside the run and attacks each; else the run alone is measured.",
+        ),
     ] = None,
     *,
     data: Annotated[Path | None, typer.Option(help="A folder of test images; the data set's own by default.")] = None,
@@ -48,7 +51,10 @@ def evaluate(
     attack_steps: Annotated[int, typer.Option(min=1, help="Of each attack; the check takes twice as many.")] = 100,
     against: Annotated[
         str,
-        typer.Option(metavar="PEERS", help="ood: plain,outlier-exposure,acet,ratio,madry, some of them, all or none."),
+        typer.Option(
+            metavar="PEERS",
+            help="ood: some of plain, outlier-exposure, acet, ratio and madry with commas between, all or none.",
+        ),
     ] = "all",
     scale: Annotated[Scale, typer.Option(help="ood: 256 images a family and short attacks, or 1024 and long.")] = (
         Scale.QUICK
@@ -135,7 +141,7 @@ def _benchmark(
     from genat.baselines.exposure import EXPOSURES
     from genat.evaluation.benchmark import SCALES, benchmark
 
-    peers = {"all": tuple(EXPOSURES), "none": ()}.get(against, tuple(against.split(",")))
+    peers = {"all": tuple(EXPOSURES), "none": ()}.get(against, tuple(name.strip() for name in against.split(",")))
     ball = L2Ball if norm is Norm.L2 else LinfBall
     return benchmark(
         run,
