@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from genat.balls import L2Ball, LinfBall, distance
+from genat.balls import L2Ball, LinfBall, crossing, distance
 
 BallType = type[L2Ball] | type[LinfBall]
 
@@ -184,3 +184,15 @@ def test_impossible_radii_are_refused(ball_type: BallType, radius: float) -> Non
 def test_random_start_needs_a_radius(ball_type: BallType, generator: torch.Generator) -> None:
     with pytest.raises(ValueError, match=r"expected a ball with a radius for a random start, got radius=None"):
         ball_type().random_start(torch.zeros(1, 2), generator=generator)
+
+
+@pytest.mark.parametrize("ball", [L2Ball(0.5), LinfBall(0.5)], ids=str)
+@pytest.mark.parametrize("steps", [1, 8])
+def test_so_many_steps_cross_a_ball_with_some_to_spare(ball: L2Ball | LinfBall, steps: int) -> None:
+    assert steps * crossing(ball, steps=steps) == pytest.approx(1.25 * 2 * 0.5)
+
+
+@pytest.mark.parametrize("ball", [L2Ball(), LinfBall(0.0)], ids=str)
+def test_what_has_no_width_is_not_crossed(ball: L2Ball | LinfBall) -> None:
+    with pytest.raises(ValueError, match=f"expected a ball with a positive radius, got radius={ball.radius}"):
+        crossing(ball, steps=3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genat.ascent import UNIT_BOX, Detector, ascend, frozen
-from genat.balls import Ball, L2Ball, LinfBall
+from genat.balls import Ball, L2Ball, LinfBall, crossing, per_sample
 from genat.detection import logits
 
 Norm = Literal["l2", "linf"]
@@ -18,7 +18,6 @@ _LEVEL = 20.0  # log(1 + exp g) is g to 2e-9 from here up, and float32 still res
 _BELOW = -1000.0  # Square ends where the second logit passes the first, which no image of a ball brings it to from here
 _SQUARES = 5  # Square lays so many squares along a side
 _NORMS = {"l2": "L2", "linf": "Linf"}  # as the package calls them
-_STRIDE = 2.5  # steps of 2.5 radius / steps lead from any point of a ball to any other, with some to spare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,7 +191,7 @@ class _Best:
         values = _look(self.detector, inside)
         self.each[name] = torch.maximum(values, self.each.get(name, self.clean))
         better = values > self.logits
-        self.points = torch.where(better.view(-1, *[1] * (self.images.ndim - 1)), inside, self.points)
+        self.points = torch.where(per_sample(better, self.images), inside, self.points)
         self.logits = torch.where(better, values, self.logits)
 
     def rise(self, generator: torch.Generator) -> Detector:
@@ -226,9 +225,8 @@ def _ascent(
     detector: Detector, images: Tensor, start: int, ball: Ball, *, steps: int, generator: torch.Generator
 ) -> Tensor:
     """Return what the first ascent comes to, from the images, or a later one, from points of the ball."""
-    stride = _STRIDE * budget(ball)[1] / steps
     anew: dict[str, Any] = {"random_start": True, "generator": generator} if start else {}
-    return ascend(detector, images, steps=steps, step_size=stride, ball=ball, keep="best", **anew)
+    return ascend(detector, images, steps=steps, step_size=crossing(ball, steps=steps), ball=ball, keep="best", **anew)
 
 
 def _two_logits(rise: Detector, level: float, points: Tensor) -> Tensor:

@@ -57,6 +57,27 @@ def official_test(config: Config) -> Images | None:
     return images if config.data.classes is None else images.only(config.data.classes)
 
 
+def measured(
+    config: Config, data: Data, shape: tuple[int, ...], images: Images | None = None
+) -> tuple[Images, Literal["test", "validation"]]:
+    """Return what a run is measured on, and which part of the data that is.
+
+    Args:
+        config: the run's.
+        data: the run's, as `target` reads it.
+        shape: of the run's images.
+        images: test images of a person's own; None takes the data set's, or the validation images where it has none.
+
+    Raises:
+        ValueError: where the images have another shape.
+    """
+    own = images if images is not None else official_test(config)
+    chosen = data.validation if own is None else own
+    if chosen.shape != shape:
+        raise ValueError(f"expected test images of shape {shape}, got {chosen.shape}")
+    return chosen, "validation" if own is None else "test"
+
+
 def read(
     config: DataConfig | OutsideConfig,
     *,
@@ -222,6 +243,15 @@ def precision(config: Config) -> Precision:
     else:
         native = bool(_capabilities().get("amx_bf16"))
     return "bf16-mixed" if native else "32-true"
+
+
+def half(config: Config) -> bool:
+    """Return whether the configured precision computes in bfloat16 where that is safe.
+
+    Raises:
+        ValueError: as `device`.
+    """
+    return precision(config) == "bf16-mixed"
 
 
 def _capabilities() -> Mapping[str, object]:

@@ -154,6 +154,28 @@ def distance(points: Tensor, centers: Tensor, ball: Ball) -> Tensor:
     return (_largest(offset) if isinstance(ball, LinfBall) else _norm(offset)).flatten()
 
 
+def crossing(ball: Ball, *, steps: int) -> float:
+    """Return the step size with which so many steps lead from any point of a ball to any other, with some to spare.
+
+    Args:
+        ball: with a positive radius.
+        steps: at least 1.
+
+    Returns:
+        2.5 radius / steps, where 2 would just do.
+
+    Raises:
+        ValueError: where the ball has no positive radius.
+
+    Example:
+        >>> crossing(L2Ball(0.5), steps=10)
+        0.125
+    """
+    if not ball.radius:
+        raise ValueError(f"expected a ball with a positive radius, got radius={ball.radius}")
+    return 2.5 * ball.radius / steps
+
+
 def _check_radius(radius: float | None) -> None:
     if radius is not None and not (radius >= 0 and math.isfinite(radius)):
         raise ValueError(f"expected radius to be None or a finite number of at least 0, got {radius}")

@@ -51,7 +51,7 @@ def examine() -> list[Finding]:
         Finding("hardware", True, f"{hardware()}, {torch.get_num_threads()} threads, {_memory()}"),
         Finding("gpu", gpu, torch.cuda.get_device_name() if gpu else "none: training runs on the processor"),
     ]
-    half = assemble.precision(Config(precision="auto")) == "bf16-mixed"
+    half = assemble.half(Config(precision="auto"))
     chosen = "bfloat16 is native here: precision=auto is bf16-mixed" if half else "precision=auto is 32-true"
     findings.append(Finding("half precision", half, chosen))
     findings += [Finding(name, True, version(name)) for name in _CORE]

@@ -11,12 +11,10 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
 from genat.ascent import Detector, ascend, frozen
-from genat.balls import Ball, L2Ball
+from genat.balls import Ball, L2Ball, crossing
 from genat.recipe import annealed
 from genat.sources import LabelledSource, Source
 from genat.training import DivergenceError, step_generator
-
-_STRIDE = 2.5  # steps of 2.5 radius / steps lead from any point of a ball to any other, with some to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +185,9 @@ def _losses(
 
 
 def _attacked(rising: Detector, points: Tensor, *, ball: Ball | None, steps: int) -> Tensor:
-    if ball is None or ball.radius is None:
+    if ball is None:
         return points
-    return ascend(rising, points, steps=steps, step_size=_STRIDE * ball.radius / steps, ball=ball)
+    return ascend(rising, points, steps=steps, step_size=crossing(ball, steps=steps), ball=ball)
 
 
 def _entropies(network: nn.Module, labels: Tensor, points: Tensor) -> Tensor:

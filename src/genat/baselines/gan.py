@@ -207,7 +207,7 @@ def train_gan(
     def logits(points: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             found: Tensor = detector(points)
-        return found.float() if half else found
+        return found.to(points.dtype)
 
     while made < iterations and len(diverged) < len(seeds):
         factor = annealed(made, iterations=iterations, anneal=anneal)

@@ -123,10 +123,7 @@ def benchmark(
     if "plain" in against:
         _pytorch_ood.detectors()
     data = assemble.target(run.config)
-    own = images if images is not None else assemble.official_test(run.config)
-    whole = data.validation if own is None else own
-    if whole.shape != run.shape:
-        raise ValueError(f"expected test images of shape {run.shape}, got {whole.shape}")
+    whole, part = assemble.measured(run.config, data, run.shape, images)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SEED))
     inside = whole.take(order[: scale.n])
     known = families.seen(run.config.outside)
@@ -142,7 +139,7 @@ def benchmark(
     cells = _attacked(scores, made, balls, scale=scale, folder=folder / CELLS, say=say)
     rows = _rows(scores, inside.tensor(), made, balls, cells=cells, known=known, say=say)
     figures = {
-        "inside": {"n": len(inside), "part": "validation" if own is None else "test", "name": whole.name},
+        "inside": {"n": len(inside), "part": part, "name": whole.name},
         "outside_of_training": [part.kind for part in run.config.outside],
         "scale": asdict(scale),
         "rows": [{"score": name} | asdict(one) for name, ones in rows.items() for one in ones],

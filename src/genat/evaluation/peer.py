@@ -115,7 +115,7 @@ def gan(
     seed, (discriminator, settings) = config.seed, _pair(run, budget)
     blank = image_generator(run.shape, latent=settings.latent, width=settings.width, seed=seed)
     path = run.folder / FOLDER / GENERATOR
-    half = assemble.precision(config) == "bf16-mixed"
+    half = assemble.half(config)
     record = {
         "settings": asdict(settings),
         "discriminator": parameter_count(discriminator),

@@ -76,20 +76,17 @@ def evaluate(
     """
     began = time.monotonic()
     data = assemble.target(run.config)
-    own = images if images is not None else assemble.official_test(run.config)
-    inside = data.validation if own is None else own
-    if inside.shape != run.shape:
-        raise ValueError(f"expected test images of shape {run.shape}, got {inside.shape}")
+    inside, part = assemble.measured(run.config, data, run.shape, images)
     outside = families(inside, n=n_outside)
-    known = (data.train,) if own is None else (data.train, data.validation)
+    known = (data.train,) if part == "validation" else (data.train, data.validation)
     classes = _classes(known)
     kind = generated.kind(features, channels=run.shape[0], labelled=len(classes) > 1)
     device = assemble.device(run.config)
     detector = networks.Hosted(copy.deepcopy(run.detector), device)
-    half = assemble.precision(run.config) == "bf16-mixed"
+    half = assemble.half(run.config)
     classifier = _classifier(known, classes, device=device, half=half, say=say) if len(classes) > 1 else None
     figures: dict[str, Any] = {
-        "inside": {"n": len(inside), "part": "validation" if own is None else "test", "name": inside.name},
+        "inside": {"n": len(inside), "part": part, "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
     }
     # before the attacks, which take minutes: what is refused is refused here

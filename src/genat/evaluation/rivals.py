@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from genat import assemble, checkpoints, networks
+from genat.baselines import accuracy
 from genat.baselines.exposure import EXPOSURES, Exposure, Progress, train_exposed
 from genat.evaluation import peer
 from genat.evaluation.keeping import keep, kept
@@ -105,7 +106,9 @@ def rival(
         outside = assemble.outside(config, run.shape, data)
         _train(network, target, outside, name, record=record, device=device, say=say)
         seconds = round(time.perf_counter() - began, 1)
-        passes, right = iterations * _BATCH * how.each, _accuracy(network, data.validation)
+        held_out = data.validation
+        assert held_out.labels is not None, "as those of the training images"
+        passes, right = iterations * _BATCH * how.each, accuracy(network, held_out.tensor(), held_out.labels)
         made = {"passes": passes, "passes_of_run": budget, "validation_accuracy": right, "seconds": seconds}
         keep(path, network.state_dict(), record=record, made=made)
     return Rival(network.eval(), {"exposure": _as_json(how), "iterations": iterations, "seed": config.seed} | made)
@@ -143,14 +146,6 @@ def _train(
         callback=note,
     )
     network.cpu()
-
-
-def _accuracy(network: nn.Module, images: Images) -> float:
-    assert images.labels is not None
-    with torch.no_grad():
-        parts = torch.split(images.tensor(), 256)
-        found = torch.cat([network(part).argmax(dim=1) for part in parts])
-    return (found == images.labels).double().mean().item()
 
 
 def _as_json(how: Exposure) -> dict[str, Any]:
