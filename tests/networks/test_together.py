@@ -17,6 +17,8 @@ ARCHITECTURES = [
     ("mlp", (2,), {"hidden": (8,), "mean": 0.5, "std": 0.1, "negative_slope": 0.2}),
     ("mlp", (2,), {"hidden": (8,), "outputs": 3, "logit": None}),
     ("small_convnet", (1, 8, 8), {"width": 4}),
+    ("convnet", (1, 8, 8), {"channels": (4, 4), "width": 8}),
+    ("resnet", (3, 16, 16), {"width": 4}),
 ]
 
 
@@ -103,10 +105,60 @@ def test_one_member_is_the_network_itself_statistics_included(generator: torch.G
         torch.testing.assert_close(one.grad[0], other.grad)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+def test_some_at_once_give_the_same_values_and_gradients(at_once: int, generator: torch.Generator) -> None:
+    alone = members("small_convnet", (1, 8, 8), {"width": 4})
+    x = torch.rand(6, 1, 8, 8, generator=generator).requires_grad_()
+    whole, parts = Together(alone), Together(alone, at_once=at_once)
+    expected, values = whole(x), parts(x)
+    assert torch.equal(values, expected)
+    wanted = torch.autograd.grad(expected.square().sum(), [x, *whole.parameters()])
+    found = torch.autograd.grad(values.square().sum(), [x, *parts.parameters()])
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_some_at_once_keep_fewer_activations(generator: torch.Generator) -> None:
+    """What a graph saves for its gradient is counted: with all members it grows with them, with one at once not."""
+
+    def saved(at_once: int | None) -> int:
+        together = Together(members("small_convnet", (1, 8, 8), {"width": 4}, count=6), at_once=at_once)
+        together.requires_grad_(False)
+        x = torch.rand(48, 1, 8, 8, generator=generator).requires_grad_()
+        total = 0
+
+        def pack(value: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += value.numel()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            together(x)
+        return total
+
+    assert saved(1) < saved(None) / 3
+
+
+def test_convolutions_stay_channels_last() -> None:
+    alone = [network.to(memory_format=torch.channels_last) for network in members("resnet", (3, 16, 16), {"width": 4})]  # type: ignore[call-overload]
+    together = Together(alone)
+    laid = [
+        value[0] for value in together.parameters() if value.ndim == 5 and value.shape[2] > 1 and value.shape[-1] > 1
+    ]
+    assert laid
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in laid)
+    assert all(
+        torch.equal(value[1], alone[1].get_parameter(name.replace("/", ".")))
+        for name, value in together.named_parameters()
+    )
+
+
 def test_what_cannot_go_together_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least one network, got none"):
         Together([])
     with pytest.raises(ValueError, match="expected networks of one architecture, got another at position 1"):
         Together([nn.Linear(2, 1), nn.Linear(3, 1)])
+    with pytest.raises(ValueError, match="expected at_once to be None or at least 1, got 0"):
+        Together([nn.Linear(2, 1)], at_once=0)
     with pytest.raises(ValueError, match="expected a multiple of 2 samples, one share a member, got 3"):
         Together([nn.Linear(2, 1)] * 2)(torch.ones(3, 2))

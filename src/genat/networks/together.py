@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+from torch.utils.checkpoint import checkpoint
 
 from genat.networks.layers import Normalize, Select
 
@@ -18,13 +19,18 @@ class Together(nn.Module):
 
     Samples come member by member: the first N rows of a batch of M N belong to the first member. Sample by sample it
     is a detector like any other, so that ascent, losses and elementwise optimisers (Adam, SGD) treat the members
-    side by side, and none knows of another. A batched matrix product replaces M small ones.
+    side by side, and none knows of another. A batched matrix product replaces M small ones; other layers run batched
+    too on a GPU, and member after member on a processor, where that is quicker. Convolutions whose weights lie channels
+    last keep them so.
 
     Args:
         networks: M >= 1 modules with the same parameters and buffers, layer by layer; they are copied.
+        at_once: how many members' activations are kept for a gradient; those of the others are computed once more when
+            it is taken, so that memory does not grow with M, for a third more work. None keeps all. It concerns what
+            does not run as one product.
 
     Raises:
-        ValueError: for no network, or networks whose parameters differ in name or shape.
+        ValueError: for no network, networks whose parameters differ in name or shape, or at_once below 1.
 
     References:
         Model ensembling with torch.func.stack_module_state
@@ -40,22 +46,25 @@ class Together(nn.Module):
         (2, True)
     """
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], *, at_once: int | None = None) -> None:
         super().__init__()
         if len(networks) == 0:
             raise ValueError("expected at least one network, got none")
+        if at_once is not None and at_once < 1:
+            raise ValueError(f"expected at_once to be None or at least 1, got {at_once}")
         layouts = [{name: tuple(value.shape) for name, value in network.state_dict().items()} for network in networks]
         for i, layout in enumerate(layouts):
             if layout != layouts[0]:
                 raise ValueError(f"expected networks of one architecture, got another at position {i}")
         parameters, buffers = stack_module_state(list(networks))
         for name, value in parameters.items():
-            self.register_parameter(_flat(name), nn.Parameter(value.detach().clone()))
+            like = networks[0].get_parameter(name)
+            self.register_parameter(_flat(name), nn.Parameter(_laid_out(value.detach().clone(), like)))
         for name, value in buffers.items():
             self.register_buffer(_flat(name), value.detach().clone())
         self._template = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule, no parameters of its own
         self._layers = _plain_layers(self._template[0])
-        self.members = len(networks)
+        self.members, self.at_once = len(networks), at_once
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return every member's outputs on its own share of the batch, `(M N, *)`.
@@ -72,15 +81,26 @@ class Together(nn.Module):
         shares = inputs.reshape(self.members, -1, *inputs.shape[1:])
         if self._layers is not None:
             return _through(self._layers, state, shares).flatten(0, 1)
-        if self.members == 1:  # vmap runs a convolution ten times as slowly
-            alone: Tensor = functional_call(template, {name: value[0] for name, value in state.items()}, (inputs,))
-            return alone
+        if self.at_once is None or self.at_once >= self.members:
+            return self._run(state, shares).flatten(0, 1)
+        parts = []
+        for rows in torch.arange(self.members).split(self.at_once):
+            some = slice(int(rows[0]), int(rows[-1]) + 1)
+            part = {name: value[some] for name, value in state.items()}
+            parts.append(checkpoint(self._run, part, shares[some], use_reentrant=False))
+        return torch.cat(parts).flatten(0, 1)
+
+    def _run(self, state: dict[str, Tensor], shares: Tensor) -> Tensor:
+        """Return the outputs `(m, N, *)` of members with these weights, each on its share."""
 
         def one(weights: dict[str, Tensor], rows: Tensor) -> Any:  # noqa: ANN401 - what the networks return
-            return functional_call(template, weights, (rows,))
+            return functional_call(self._template[0], weights, (rows,))
 
+        if shares.device.type == "cpu" or len(shares) == 1:  # there vmap takes up to ten times as long
+            each = [one({name: value[i] for name, value in state.items()}, rows) for i, rows in enumerate(shares)]
+            return torch.stack(each)
         outputs: Tensor = torch.vmap(one, randomness="different")(state, shares)
-        return outputs.flatten(0, 1)
+        return outputs
 
     def member(self, index: int) -> nn.Module:
         """Return one member as a plain module of its own, in this module's mode.
@@ -131,6 +151,13 @@ def _through(layers: list[Layer], state: dict[str, Tensor], values: Tensor) -> T
         else:
             values = layer(values)
     return values
+
+
+def _laid_out(stacked: Tensor, one: Tensor) -> Tensor:
+    """Return stacked weights `(M, *)` so that a member's lie channels last where one network's do."""
+    if one.ndim != 4 or one.is_contiguous() or not one.is_contiguous(memory_format=torch.channels_last):
+        return stacked
+    return stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def _flat(name: str) -> str:
