@@ -58,11 +58,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Batches:
-    """Draws every step's samples as a function of (seed, step), and moves them by the detector as it then is."""
+    """Draws every step's samples as a function of (seed, step), and moves them by the detector as it then is.
+
+    Target and outside are one for all members, or one a member.
+    """
 
     detector: nn.Module
-    target: Source
-    outside: Source
+    target: tuple[Source, ...]
+    outside: tuple[Source, ...]
     recipe: Recipe
     seeds: tuple[int, ...]
     fabric: "Fabric"
@@ -124,12 +127,15 @@ class Batches:
             moved, right = attacked(self.detector, images, labels, how=how, box=self.recipe.box)
         return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
 
-    def _draw(self, source: Source, generators: list[torch.Generator]) -> Tensor:
-        return self._share([source.draw(self.recipe.batch_size, generator=generator) for generator in generators])
+    def _draw(self, sources: tuple[Source, ...], generators: list[torch.Generator]) -> Tensor:
+        each = sources if len(sources) > 1 else sources * len(generators)
+        size = self.recipe.batch_size
+        return self._share([source.draw(size, generator=one) for source, one in zip(each, generators, strict=True)])
 
     def _draw_labelled(self, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-        assert isinstance(self.target, LabelledSource), "checked at the beginning"
-        drawn = [self.target.draw_labelled(self.recipe.batch_size, generator=generator) for generator in generators]
+        (target,) = self.target
+        assert isinstance(target, LabelledSource), "checked at the beginning"
+        drawn = [target.draw_labelled(self.recipe.batch_size, generator=generator) for generator in generators]
         return self._share([images for images, _ in drawn]), self._share([labels for _, labels in drawn])
 
     def _share(self, batches: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor, nn
 
@@ -21,11 +21,13 @@ from genat.training.trainer import GOOD, Trainer
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+Data: TypeAlias = Source | Tensor
+
 
 def fit(
     detector: nn.Module,
-    target: Source | Tensor,
-    outside: Source | Tensor,
+    target: Data | Sequence[Data],
+    outside: Data | Sequence[Data],
     *,
     iterations: int,
     steps: Curriculum | int,
@@ -75,15 +77,16 @@ def fit(
     BatchNorm keeps its running statistics throughout.
 
     A detector of M members (`networks.Together`) is M trainings side by side, a seed each: the batch, the loss and
-    the optimiser's step of a member are its own, so that it becomes what it would have become alone. They share the
-    curriculum, whose gate sees the mean of their AUROCs. Each is watched on its own: one that diverges is set to zero
+    the optimiser's step of a member are its own, so that it becomes what it would have become alone. Each may have
+    data of its own, as the detectors of a committee have (`genat.Committee`). They share the curriculum, whose gate sees the mean of their AUROCs. Each is watched on its own: one that diverges is set to zero
     and named, and the others go on; what stops the training stops all; going back, which would slow the others down,
     is for one member alone.
 
     Args:
         detector: `(N, *) -> (N,)`, trained in place.
-        target: in-distribution data, a source or a tensor `(M, *)` of pixels in [0, 1] (or points, with box=None).
-        outside: where ascents start from.
+        target: in-distribution data, a source or a tensor `(M, *)` of pixels in [0, 1] (or points, with box=None);
+            or a list of such, one a member.
+        outside: where ascents start from, likewise.
         iterations: optimiser steps, at least 1.
         steps: ascent steps: a curriculum, or one number for all of training.
         step_size: of ascent and descent, in the input's units; (low, high) draws one for each sample, uniform in
@@ -91,7 +94,7 @@ def fit(
         shrink: the ascent's last step over its first, in (0, 1], as in `genat.ascend`; (low, high) as with step_size,
             so that some ascents travel to the end while others settle. Descent does not shrink.
         ball, box, rule, random_start: of the ascent, as in `genat.ascend`.
-        batch_size: B, over all processes together.
+        batch_size: B, a member's, over all processes together.
         descent_steps: steps by which target data descends before it is learned; 0 leaves it clean.
         descent_ball: where descent may go.
         r1: weight :math:`\lambda` of the gradient penalty on (descended) target data; 0 leaves it out.
@@ -159,8 +162,8 @@ def fit(
     _check_folder(folder, resume=bool(resume))
     trainer = Trainer(
         detector,
-        as_source(target),
-        as_source(outside),
+        _sources(target),
+        _sources(outside),
         plan,
         recipe,
         health,
@@ -173,6 +176,12 @@ def fit(
     if resume and folder is not None:
         trainer.restore(resume if isinstance(resume, Checkpoint) else checkpoints.latest(folder))
     return trainer.run()
+
+
+def _sources(data: Data | Sequence[Data]) -> tuple[Source, ...]:
+    if isinstance(data, list | tuple):
+        return tuple(as_source(one) for one in data)
+    return (as_source(data),)  # type: ignore[arg-type]  # no sequence, or refused
 
 
 def _check_folder(folder: Path | None, *, resume: bool) -> None:

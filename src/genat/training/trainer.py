@@ -17,7 +17,7 @@ from genat.curriculum import Curriculum, Stage
 from genat.networks import Together, check_detector
 from genat.ranking import auroc_tensor
 from genat.recipe import OptimizerFactory, Recipe, annealed, warmed
-from genat.sources import LabelledSource, Source
+from genat.sources import LabelledSource, Source, describe
 from genat.training import health, members
 from genat.training.ahead import Ahead
 from genat.training.batches import Batch, Batches, Drawn
@@ -42,8 +42,8 @@ class Trainer:
     """What `genat.fit` trains with; `run` goes on from where it stands to the end."""
 
     detector: nn.Module
-    target: Source
-    outside: Source
+    target: tuple[Source, ...]
+    outside: tuple[Source, ...]
     plan: Curriculum
     recipe: Recipe
     health: Health
@@ -62,10 +62,10 @@ class Trainer:
         self.members = members.count(self.detector)
         self._check()
         self.fabric.to_device(self.detector)
-        probe = self.fabric.to_device(self.outside.draw(4, generator=step_generator(self.seeds[0], 0, "probe")))
+        probe = self.fabric.to_device(self.outside[0].draw(4, generator=step_generator(self.seeds[0], 0, "probe")))
         check_detector(self.detector.member(0) if isinstance(self.detector, Together) else self.detector, probe)
         if recipe.classify is not None:
-            check_classes(self.detector, self.target, probe)
+            check_classes(self.detector, self.target[0], probe)
         # refuses what the first step would, before a file is written
         climb(torch.zeros_like, probe, steps=0, step_size=1.0, ball=recipe.ball, box=recipe.box, rule=recipe.rule)
         self.batches = Batches(self.detector, self.target, self.outside, recipe, self.seeds, self.fabric)
@@ -80,10 +80,12 @@ class Trainer:
         self.average = None if recipe.ema is None else copy.deepcopy(self.detector).requires_grad_(False).eval()
 
     def _check(self) -> None:
-        if self.target.shape != self.outside.shape:
-            raise ValueError(
-                f"expected target and outside of one shape, got {self.target.shape} and {self.outside.shape}"
-            )
+        for name, sources in (("target", self.target), ("outside", self.outside)):
+            if len(sources) not in (1, self.members):
+                raise ValueError(f"expected one {name} for all, or {self.members}, one a member, got {len(sources)}")
+        shapes = list(dict.fromkeys(source.shape for source in (*self.target, *self.outside)))
+        if len(shapes) > 1:
+            raise ValueError(f"expected target and outside of one shape, got {' and '.join(map(str, shapes))}")
         processes, size, seed = self.fabric.world_size, self.recipe.batch_size, self.recipe.seed
         if size % processes:
             raise ValueError(f"expected batch_size to be a multiple of {processes} processes, got {size}")
@@ -291,15 +293,17 @@ class Trainer:
         moments, settings = checkpoints.flatten_optimizer(self.optimizer.state_dict())
         tensors = self._weights() | {f"optimizer.{name}": value for name, value in moments.items()}
         state: dict[str, object] = {
-            "shape": list(self.target.shape),
+            "shape": list(self.target[0].shape),
             "seed": self.seeds if isinstance(self.detector, Together) else self.seeds[0],
             "diverged": list(self.diverged.items()),
             "curriculum": self.progress.state(),
             "optimizer": settings,
             "watch": health.state(self.watch),
         }
-        if self.recipe.classify is not None and isinstance(self.target, LabelledSource):
-            state["classes"] = list(self.target.classes)
+        if self.recipe.classify is not None and isinstance(self.target[0], LabelledSource):
+            state["classes"] = list(self.target[0].classes)
+        elif len(self.target) > 1:
+            state["classes"] = [describe(source) for source in self.target]
         checkpoint = checkpoints.Checkpoint(self.iteration, tensors, state)
         checkpoints.save(self._folder(*parts), checkpoint, keep=1 if parts else 2)
 
