@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from genat.generation import interpolate as interpolate
     from genat.generation import sample as sample
     from genat.generation import transform as transform
+    from genat.networks import Committee as Committee
     from genat.objectives import maximin as maximin
     from genat.objectives import r1_penalty as r1_penalty
     from genat.recipe import Classification as Classification
@@ -46,6 +47,7 @@ _HOMES = {
     "curriculum": ("Curriculum",),
     "detection": ("Calibration", "calibrate", "ood_score"),
     "generation": ("compose", "denoise", "edit", "inpaint", "interpolate", "sample", "transform"),
+    "networks": ("Committee",),
     "objectives": ("maximin", "r1_penalty"),
     "recipe": ("Classification", "adam", "sgd"),
     "runs": ("Run", "load"),

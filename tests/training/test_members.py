@@ -226,3 +226,29 @@ def test_a_shrinking_that_grows_is_refused(shrink: float | tuple[float, float]) 
 def test_anneal_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected anneal in \[0, 1\], got 1.5"):
         train(nets([0])[0], 0, anneal=1.5)
+
+
+def test_members_may_have_data_of_their_own() -> None:
+    """Each becomes what it would have become alone, on its own target against its own outside data."""
+    targets = [Samples(POINTS, name="near"), Samples(1 - 0.3 * POINTS, name="far")]
+    outsides: list[Box | Samples] = [Box(2), Samples(POINTS)]
+    alone = [
+        fit(net, target, outside, iterations=8, steps=3, step_size=0.05, seed=seed).detector
+        for net, target, outside, seed in zip(nets(SEEDS[:2]), targets, outsides, SEEDS, strict=False)
+    ]
+    both = fit(Together(nets(SEEDS[:2])), targets, outsides, iterations=8, steps=3, step_size=0.05, seed=SEEDS[:2])
+    assert isinstance(both.detector, Together)
+    for index, one in enumerate(alone):
+        torch.testing.assert_close(both.detector.member(index)(POINTS), one(POINTS), rtol=1e-4, atol=1e-5)
+
+
+def test_data_that_is_not_one_a_member_is_refused() -> None:
+    def run(target: list[Tensor], outside: list[Box]) -> None:
+        fit(Together(nets(SEEDS)), target, outside, iterations=1, steps=1, step_size=0.1, seed=SEEDS)
+
+    with pytest.raises(ValueError, match="expected one target for all, or 3, one a member, got 2"):
+        run([POINTS] * 2, [Box(2)])
+    with pytest.raises(ValueError, match="expected one outside for all, or 3, one a member, got 0"):
+        run([POINTS] * 3, [])
+    with pytest.raises(ValueError, match=r"expected target and outside of one shape, got \(2,\) and \(3,\)"):
+        run([POINTS, POINTS, torch.zeros(4, 3)], [Box(2)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from genat.ascent import Detector
-from genat.networks import Joint, Select, Together
+from genat.networks import Committee, Joint, Select, Together
 
 
 def compose(detectors: Sequence[Detector], *, weights: Sequence[float] | None = None) -> nn.Module:
@@ -55,7 +55,8 @@ def one_of(detector: nn.Module, index: int) -> nn.Module:
     """Return one class's detector of several: a member of networks together, or one logit of a network of K.
 
     Args:
-        detector: a `networks.Together`; or a `networks.Joint` or a module `(N, *) -> (N, K)`, which are not copied.
+        detector: a `networks.Together` or `networks.Committee`; or a `networks.Joint` or a module
+            `(N, *) -> (N, K)`, which are not copied.
         index: which, counted from 0.
 
     Returns:
@@ -73,6 +74,8 @@ def one_of(detector: nn.Module, index: int) -> nn.Module:
     """
     if isinstance(detector, Together):
         return detector.member(index)
+    if isinstance(detector, Committee):
+        return detector[index]
     return nn.Sequential(detector.classifier if isinstance(detector, Joint) else detector, Select(index))
 
 

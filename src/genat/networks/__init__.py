@@ -6,6 +6,7 @@ first; pixels come in [0, 1] and are normalised inside.
 
 from genat.networks.adapt import Hosted, from_classifier
 from genat.networks.builders import BUILDERS, build, build_joint
+from genat.networks.committee import Committee
 from genat.networks.convnets import convnet, small_convnet, strided_convnet
 from genat.networks.joint import Joint
 from genat.networks.layers import Affine, Normalize, Residual, Select, Standardize, parameter_count
@@ -20,6 +21,7 @@ from genat.networks.wide_resnets import plain_wide_resnet28, preact_resnet32, wi
 __all__ = [
     "BUILDERS",
     "Affine",
+    "Committee",
     "Hosted",
     "Joint",
     "Normalize",

@@ -74,21 +74,42 @@ class Together(nn.Module):
         """
         if len(inputs) % self.members:
             raise ValueError(f"expected a multiple of {self.members} samples, one share a member, got {len(inputs)}")
+        return self._outputs(inputs.reshape(self.members, -1, *inputs.shape[1:])).flatten(0, 1)
+
+    def each(self, inputs: Tensor) -> Tensor:
+        """Return every member's outputs on all of `(N, *)` inputs, `(M, N, *)`."""
+        return self._outputs(inputs.expand(self.members, *inputs.shape))
+
+    def one(self, index: int, inputs: Tensor) -> Tensor:
+        """Return one member's outputs on `(N, *)` inputs, by this module's own weights.
+
+        Raises:
+            IndexError: where there is no such member.
+        """
+        self._check(index)
+        template, state = self._state()
+        outputs: Tensor = functional_call(template, {name: value[index] for name, value in state.items()}, (inputs,))
+        return outputs
+
+    def _state(self) -> tuple[nn.Module, dict[str, Tensor]]:
         template = self._template[0]
         if template.training != self.training:
             template.train(self.training)
-        state = {_dotted(name): value for name, value in (*self.named_parameters(), *self.named_buffers())}
-        shares = inputs.reshape(self.members, -1, *inputs.shape[1:])
+        return template, {_dotted(name): value for name, value in (*self.named_parameters(), *self.named_buffers())}
+
+    def _outputs(self, shares: Tensor) -> Tensor:
+        """Return the outputs `(M, N, *)` of shares `(M, N, *)`."""
+        _, state = self._state()
         if self._layers is not None:
-            return _through(self._layers, state, shares).flatten(0, 1)
+            return _through(self._layers, state, shares)
         if self.at_once is None or self.at_once >= self.members:
-            return self._run(state, shares).flatten(0, 1)
+            return self._run(state, shares)
         parts = []
-        for rows in torch.arange(self.members).split(self.at_once):
+        for rows in torch.split(torch.arange(self.members), self.at_once):
             some = slice(int(rows[0]), int(rows[-1]) + 1)
             part = {name: value[some] for name, value in state.items()}
             parts.append(checkpoint(self._run, part, shares[some], use_reentrant=False))
-        return torch.cat(parts).flatten(0, 1)
+        return torch.cat(parts)
 
     def _run(self, state: dict[str, Tensor], shares: Tensor) -> Tensor:
         """Return the outputs `(m, N, *)` of members with these weights, each on its share."""
@@ -108,12 +129,15 @@ class Together(nn.Module):
         Raises:
             IndexError: where there is no such member.
         """
-        if not 0 <= index < self.members:
-            raise IndexError(f"expected a member from 0 to {self.members - 1}, got {index}")
+        self._check(index)
         network = copy.deepcopy(self._template[0]).to_empty(device=next(self.parameters()).device)
         weights = {_dotted(name): value[index].detach().clone() for name, value in self.state_dict().items()}
         network.load_state_dict(weights)
         return network.train(self.training)
+
+    def _check(self, index: int) -> None:
+        if not 0 <= index < self.members:
+            raise IndexError(f"expected a member from 0 to {self.members - 1}, got {index}")
 
 
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Tanh, nn.Softplus)

@@ -1,6 +1,7 @@
 """Where samples come from: target data, and the outside data that ascent starts from."""
 
 from genat.sources.augment import Augment, Augmentation
+from genat.sources.classes import ClassPart, one_against_rest
 from genat.sources.datasets import digits, fashion_mnist, read_idx
 from genat.sources.derived import Blurred, Inverted, Mixture, Rotated, ShuffledPatches
 from genat.sources.emoji import emoji
@@ -23,6 +24,7 @@ __all__ = [
     "Blurred",
     "Box",
     "ClassGaussians",
+    "ClassPart",
     "Constant",
     "DeadLeaves",
     "Gradients",
@@ -50,6 +52,7 @@ __all__ = [
     "image_folder",
     "lfw_faces",
     "load_image",
+    "one_against_rest",
     "parquet",
     "read_batches",
     "read_idx",

@@ -178,14 +178,29 @@ class Images:
         else:
             indices = torch.randint(len(self), (n,), generator=generator)
         indices = indices.to(self.pixels.device)
+        return self.augmented(indices, generator=generator), indices
+
+    def augmented(self, indices: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Return the images at these indices as `draw` returns them: augmented where an augmentation is set.
+
+        Args:
+            indices: `(n,)` int64, on the pixels' device.
+            generator: of the augmentation, a CPU generator.
+
+        Returns:
+            `(n, C, H, W)` float32 in [0, 1], on the pixels' device.
+
+        Raises:
+            ValueError: where the augmentation changes the shape.
+        """
         images = _as_float(self.pixels[indices])
         if self.augmentation is None:
-            return images, indices
-        augmented = self.augmentation(images, generator=generator)
-        if augmented.shape != images.shape:
-            shapes = f"{tuple(images.shape)} to {tuple(augmented.shape)}"
+            return images
+        changed = self.augmentation(images, generator=generator)
+        if changed.shape != images.shape:
+            shapes = f"{tuple(images.shape)} to {tuple(changed.shape)}"
             raise ValueError(f"expected an augmentation that keeps the shape, got one from {shapes}")
-        return augmented, indices
+        return changed
 
     def tensor(self) -> Tensor:
         """Return all images in their order and as they are, `(N, C, H, W)` float32 in [0, 1]."""

@@ -78,9 +78,10 @@ def fit(
 
     A detector of M members (`networks.Together`) is M trainings side by side, a seed each: the batch, the loss and
     the optimiser's step of a member are its own, so that it becomes what it would have become alone. Each may have
-    data of its own, as the detectors of a committee have (`genat.Committee`). They share the curriculum, whose gate sees the mean of their AUROCs. Each is watched on its own: one that diverges is set to zero
-    and named, and the others go on; what stops the training stops all; going back, which would slow the others down,
-    is for one member alone.
+    data of its own, as the detectors of a committee have (`genat.Committee`). They share the curriculum, whose gate
+    sees the mean of their AUROCs. Each is watched on its own: one that diverges is set to zero and named, and the
+    others go on; what stops the training stops all; going back, which would slow the others down, is for one member
+    alone.
 
     Args:
         detector: `(N, *) -> (N,)`, trained in place.
