@@ -121,6 +121,8 @@ def read(
 def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) -> Source:
     """Return where ascents start from: the mixture of the configured parts.
 
+    Of a committee, `other-classes` are images of all its classes here; `members` has those of each detector.
+
     Args:
         config: the configuration.
         shape: of one sample of the target.
@@ -134,7 +136,7 @@ def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) ->
     def read_target() -> Data:
         return target(config) if data is None else data
 
-    parts = [_part(part, shape, read_target) for part in config.outside]
+    parts = [_part(part, shape, read_target, committee=config.committee) for part in config.outside]
     for part, source in zip(config.outside, parts, strict=True):
         if source.shape != shape:
             raise ValueError(f"expected outside {part.kind} of shape {shape}, got {source.shape}")
@@ -143,7 +145,48 @@ def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) ->
     return sources.Mixture(parts, weights=[part.weight for part in config.outside])
 
 
-def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[], Data]) -> Source:
+def members(config: Config, data: Data) -> tuple[list[Source], list[Source]]:
+    """Return what each detector of a committee learns, and where its ascents start from.
+
+    A part `other-classes` is, for each detector, the training images of all classes but its own; other parts are the
+    same for all.
+
+    Raises:
+        ValueError: where the target has fewer than two classes, or one has no images; or as `outside`.
+    """
+    images = data.train.with_augmentation(augmentation(config.augment))
+    targets: list[Source] = [inside for inside, _ in sources.one_against_rest(images)]
+    parts: list[list[Source]] = []
+    for part in config.outside:
+        if part.kind == "other-classes":
+            rest = data.train.with_augmentation(augmentation(part.augment))
+            parts.append([others for _, others in sources.one_against_rest(rest)])
+        else:
+            shared = config.model_copy(update={"outside": (part,)})
+            parts.append([outside(shared, data.train.shape, data)] * len(targets))
+    weights = [part.weight for part in config.outside]
+    mixed: list[Source] = [
+        own[0] if len(own) == 1 else sources.Mixture(list(own), weights=weights) for own in zip(*parts, strict=True)
+    ]
+    return targets, mixed
+
+
+def starts(config: Config, shape: tuple[int, ...]) -> Source:
+    """Return where climbs start from to generate: the training's outside data, or a normal distribution a class.
+
+    Args:
+        config: the run's.
+        shape: of one sample.
+
+    Raises:
+        ValueError: as `outside`.
+    """
+    if config.sampling.starts == "outside":
+        return outside(config, shape)
+    return sources.ClassGaussians(target(config).train)
+
+
+def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[], Data], *, committee: bool) -> Source:
     made: dict[str, Callable[[], Source]] = {
         "photographs": lambda: sources.Photographs(shape),
         "dead-leaves": lambda: sources.DeadLeaves(shape),
@@ -155,7 +198,8 @@ def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[],
     if part.kind in made:
         return made[part.kind]()
     if part.kind == "other-classes":
-        others = read_target().others
+        parted = read_target()
+        others = parted.train if committee else parted.others
         if others is None:
             raise ValueError("expected classes that are left out for outside other-classes, got none")
         images = others
@@ -182,13 +226,19 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
         config: the configuration.
         shape: of one sample.
         classes: of the target; with `classify` the network has a logit for each, and initial weights are those of the
-            classifier.
+            classifier; a committee has a network for each, together, whose initial weights differ unless they are read.
 
     Raises:
         ValueError: where there is no such network, its options are wrong, its initial weights do not fit, or there are
             no classes to learn.
     """
     options = config.network_options
+    if config.committee:
+        if classes == 0:
+            raise ValueError("committee: expected data with labels, got none")
+        alone = config.model_copy(update={"committee": False})
+        each = [alone.model_copy(update={"seed": seed}) for seed in seeds(config, classes)]
+        return networks.Together([detector(one, shape) for one in each], at_once=config.members_at_once)
     if config.classify is None:
         network = weighted = networks.build(config.network, shape, options, seed=config.seed)
     elif classes == 0:
@@ -199,6 +249,16 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
     if config.init is not None:
         networks.init(weighted, config.init)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # not in its stubs
+
+
+def seeds(config: Config, members: int) -> list[int]:
+    """Return the seeds of a committee's detectors: no two of one committee, or of two of one size, are equal.
+
+    Example:
+        >>> seeds(Config(seed=2), 3)
+        [6, 7, 8]
+    """
+    return [config.seed * members + member for member in range(members)]
 
 
 def optimizer(config: Config) -> OptimizerFactory:

@@ -21,7 +21,7 @@ from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Judged, Prediction
 from genat.generation import Climbing, Rejection, one_of
-from genat.networks import Joint
+from genat.networks import Committee, Joint, Together
 from genat.sources import Images, Skipped, Source
 from genat.training import Fitted, Incident, Step, fit
 from genat.training.devices import one_device
@@ -53,11 +53,12 @@ class Run:
     Attributes:
         folder: where it is.
         config: how it was trained.
-        detector: the running mean of the weights where one was kept, else the last; in eval mode, frozen.
+        detector: the running mean of the weights where one was kept, else the last; in eval mode, frozen. Of a
+            committee its largest logit.
         shape: of one sample, `(C, H, W)`.
         iteration: training steps behind these weights.
         calibration: on held-out target images; None where the training has not ended.
-        classes: names of the classes that a joint run tells apart; none for a run of a detector alone.
+        classes: names of the classes that a joint run or a committee tells apart; none for a run of a detector alone.
     """
 
     folder: Path
@@ -103,12 +104,12 @@ class Run:
 
         Returns:
             `(N, K)` float64, a column for each of `classes`: the softmax of a row is the probability of each class,
-            for an image of the target.
+            for an image of the target; of a committee with a uniform prior.
 
         Raises:
             ValueError: where the run is of a detector alone, or the images have another shape or range.
         """
-        joint, images = self._joint(), self._checked(images)
+        joint, images = self._of_classes(), self._checked(images)
         with torch.no_grad():
             return torch.cat([joint.classify(batch).double() for batch in torch.split(images, _AT_ONCE)])
 
@@ -153,7 +154,7 @@ class Run:
         return Rejection(self._calibrated().logits.quantile(_CEILING).item(), tries)
 
     def of_class(self, kind: str | int) -> nn.Module:
-        """Return the detector of one class, to generate with: its logit is the joint network's for that class.
+        """Return the detector of one class, to generate with: the committee's, or the joint network's logit for it.
 
         Args:
             kind: one of `classes`, or its index.
@@ -161,7 +162,7 @@ class Run:
         Raises:
             ValueError: where the run is of a detector alone, or has no such class.
         """
-        return one_of(self._joint(), self.class_index(kind))
+        return one_of(self._of_classes(), self.class_index(kind))
 
     def class_index(self, kind: str | int) -> int:
         """Return the index of one of `classes`, named or already an index.
@@ -169,7 +170,7 @@ class Run:
         Raises:
             ValueError: where the run is of a detector alone, or has no such class.
         """
-        self._joint()
+        self._of_classes()
         if isinstance(kind, str) and kind in self.classes:
             return self.classes.index(kind)
         if isinstance(kind, int) and 0 <= kind < len(self.classes):
@@ -189,9 +190,11 @@ class Run:
         except (OSError, SafetensorError, KeyError) as error:
             raise ValueError(f"{path}: expected held-out images, got a file that cannot be read: {error}") from None
 
-    def _joint(self) -> Joint:
-        if not isinstance(self.detector, Joint):
-            raise ValueError(f"{self.folder}: expected a run trained with classify, got one of a detector alone")
+    def _of_classes(self) -> Joint | Committee:
+        if not isinstance(self.detector, Joint | Committee):
+            raise ValueError(
+                f"{self.folder}: expected a committee or a run trained with classify, got one of a detector alone"
+            )
         return self.detector
 
     def _checked(self, images: Tensor) -> Tensor:
@@ -241,7 +244,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
-    detector = detector.to(device).eval().requires_grad_(False)
+    detector = _whole(detector, classes).to(device).eval().requires_grad_(False)
     calibration = _read_calibration(folder, checkpoint)
     return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
 
@@ -278,8 +281,13 @@ def train(
     _check_folder(folder, settings, resume=resume)
     checkpoint = checkpoints.latest(folder / CHECKPOINTS) if resume else None
     data = assemble.target(settings)
-    outside = assemble.outside(settings, data.train.shape, data)
-    target = data.train.with_augmentation(assemble.augmentation(settings.augment))
+    target: Source | list[Source]
+    outside: Source | list[Source]
+    if settings.committee:
+        target, outside = assemble.members(settings, data)
+    else:
+        outside = assemble.outside(settings, data.train.shape, data)
+        target = data.train.with_augmentation(assemble.augmentation(settings.augment))
     if settings.tensorboard:
         summary_writer()
     detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
@@ -305,7 +313,7 @@ def train(
         )
     for line in repeated(fitted.incidents, folder):
         say(line)
-    _calibrate(folder, settings, fitted, data.validation)
+    _calibrate(folder, settings, fitted, data)
     return load(folder), fitted
 
 
@@ -314,8 +322,8 @@ def _fit(
     *,
     folder: Path,
     detector: nn.Module,
-    target: Source,
-    outside: Source,
+    target: Source | list[Source],
+    outside: Source | list[Source],
     resume: bool | Checkpoint,
     callback: Callable[[Step], None],
     alarm: Callable[[Incident], None],
@@ -340,7 +348,7 @@ def _fit(
         ema=settings.ema,
         clip_norm=settings.clip_norm,
         anneal=settings.anneal,
-        seed=settings.seed,
+        seed=assemble.seeds(settings, detector.members) if isinstance(detector, Together) else settings.seed,
         fabric=one_device(assemble.device(settings), precision=assemble.precision(settings)),
         folder=folder / CHECKPOINTS,
         checkpoint_every=settings.checkpoint_every,
@@ -360,11 +368,18 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) 
     return call
 
 
-def _calibrate(folder: Path, settings: Config, fitted: Fitted, held_out: Images) -> None:
+def _whole(detector: nn.Module, classes: tuple[str, ...]) -> nn.Module:
+    """Return what was trained as the detector that it is: of networks together their committee."""
+    return Committee(detector, classes=classes) if isinstance(detector, Together) else detector
+
+
+def _calibrate(folder: Path, settings: Config, fitted: Fitted, data: assemble.Data) -> None:
+    held_out = data.validation
     evenly = torch.linspace(0, len(held_out) - 1, min(_SHOWN, len(held_out)), dtype=torch.float64).long()
     save_file({"images": held_out.take(evenly).pixels.contiguous()}, folder / HELD_OUT)
     device = next(fitted.detector.parameters()).device
-    calibration = detection.calibrate(fitted.detector, held_out.tensor().to(device), tpr=settings.tpr)
+    detector = _whole(fitted.detector, data.train.classes)
+    calibration = detection.calibrate(detector, held_out.tensor().to(device), tpr=settings.tpr)
     content = {"tpr": calibration.tpr, "digest": fitted.digest, "logits": calibration.logits.tolist()}
     checkpoints.write_text(folder / CALIBRATION, json.dumps(content) + "\n")
 

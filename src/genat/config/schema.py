@@ -216,7 +216,7 @@ class OutsideConfig(Section):
     Attributes:
         kind: photographs (crops of two photographs), dead-leaves, the noises, class-gaussians (fitted to the target),
             shuffled-patches (of the target), other-classes (those of the target's data that `data.classes` leaves
-            out), or images like `data`'s.
+            out; in a committee, for each detector, all classes but its own), or images like `data`'s.
         weight: its share in the mixture, against the other parts' weights.
         classes: of images, names or numbers of those to keep; null keeps all.
         augment: of images, their augmentation.
@@ -264,6 +264,8 @@ class SamplingConfig(Section):
     Attributes:
         steps, step_size, shrink: of a climb, see `genat.generation.Climbing`.
         rule: of the direction; null is the training's.
+        starts: where a climb begins, by name: the training's outside data, or class-gaussians, one normal distribution
+            a class, fitted to the target's training images.
         tries: the most climbs a sample, see `genat.generation.Rejection`; 1 keeps every climb. The ceiling is the
             logit that 95 % of the held-out target images stay below.
     """
@@ -272,11 +274,18 @@ class SamplingConfig(Section):
     step_size: PositiveFloat = 0.2
     shrink: UpToOne = 1.0
     rule: Rule | None = None
+    starts: Literal["outside", "class-gaussians"] = "outside"
     tries: PositiveInt = 1
 
 
 class Config(Section):
-    """All there is to say about a training; `genat presets` lists the ones that come with the package."""
+    """All there is to say about a training; `genat presets` lists the ones that come with the package.
+
+    Attributes:
+        committee: whether a detector is trained for every class of the target, all together; see `genat.Committee`.
+            The batch size is then a detector's.
+        members_at_once: of a committee, how many detectors' activations are in memory, see `networks.Together`.
+    """
 
     name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "custom"
     data: DataConfig = DataConfig()
@@ -285,6 +294,8 @@ class Config(Section):
     network: str = "small_convnet"
     network_options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = None
+    committee: bool = False
+    members_at_once: PositiveInt | None = None
     iterations: PositiveInt = 4000
     batch_size: PositiveInt = 64
     steps: StepsConfig = StepsConfig()
@@ -317,6 +328,21 @@ class Config(Section):
             raise ValueError("expected ball.radius with random_start=true, got none")
         if self.classify is not None and self.data.label is None:
             raise ValueError("expected data.label with classify, got none")
-        if any(part.kind == "other-classes" for part in self.outside) and self.data.classes is None:
+        others = any(part.kind == "other-classes" for part in self.outside)
+        if others and self.data.classes is None and not self.committee:
             raise ValueError("expected data.classes with outside kind other-classes, got none")
+        return self
+
+    @model_validator(mode="after")
+    def _of_classes(self) -> "Config":
+        if not self.committee:
+            if self.members_at_once is not None:
+                raise ValueError("expected members_at_once with committee=true, got committee=false")
+            return self
+        if self.classify is not None:
+            raise ValueError("expected committee=true or classify, got both")
+        if self.data.label is None:
+            raise ValueError("expected data.label with committee=true, got none")
+        if "back-off" in (self.health.model_dump().values()):
+            raise ValueError("expected health without back-off with committee=true, got one")
         return self

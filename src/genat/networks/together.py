@@ -179,9 +179,9 @@ def _through(layers: list[Layer], state: dict[str, Tensor], values: Tensor) -> T
 
 def _laid_out(stacked: Tensor, one: Tensor) -> Tensor:
     """Return stacked weights `(M, *)` so that a member's lie channels last where one network's do."""
-    if one.ndim != 4 or one.is_contiguous() or not one.is_contiguous(memory_format=torch.channels_last):
-        return stacked
-    return stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    if one.ndim != 4 or one.stride(1) != 1 or not one.is_contiguous(memory_format=torch.channels_last):
+        return stacked  # by the stride, which PyTorch goes by: of one channel both layouts are the same
+    return stacked.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format).permute(0, 1, 4, 2, 3)
 
 
 def _flat(name: str) -> str:

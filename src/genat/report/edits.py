@@ -35,7 +35,7 @@ def denoised(run: Run, image: Tensor, name: str, *, sigma: float | None, radius:
 
 def inpainted(run: Run, image: Tensor, *, mask: Tensor, seeds: Sequence[int], how: Climbing) -> Edited:
     """Complete one image `(1, C, H, W)` under a mask, once a seed; it is shown with the mask's pixels grey."""
-    outside = assemble.outside(run.config, run.shape)
+    outside = assemble.starts(run.config, run.shape)
     made, way = _by_seeds(partial(generation.inpaint, run.detector, image, outside, mask=mask), seeds, how)
     before = image.masked_fill(mask, _HOLE).expand_as(made.images)
     return Edited("inpaint", _names(seeds), before, made.images, way)
@@ -44,7 +44,7 @@ def inpainted(run: Run, image: Tensor, *, mask: Tensor, seeds: Sequence[int], ho
 def interpolated(run: Run, ends: Tensor | Sequence[int], *, frames: int, how: Climbing) -> Edited:
     """Go from one image to another, `(2, C, H, W)`, or from the start of one seed to that of another."""
     if not isinstance(ends, Tensor):
-        ends = generation.draw_starts(assemble.outside(run.config, run.shape), seeds=ends)
+        ends = generation.draw_starts(assemble.starts(run.config, run.shape), seeds=ends)
     made = generation.interpolate(run.detector, ends, frames=frames, **_with_way(how))
     names = [f"frame-{i:02d}" for i in range(frames)]
     return Edited("interpolate", names, made.starts, made.images, _way(made))
@@ -71,7 +71,7 @@ def composed(
     if isinstance(begin, Tensor):
         end = generation.transform(detector, begin, **_alone(how))
         return Edited("compose", [name], begin, end.points, _way(end))
-    outside = assemble.outside(run.config, run.shape)
+    outside = assemble.starts(run.config, run.shape)
     made, way = _by_seeds(partial(generation.sample, detector, outside), begin, how)
     return Edited("compose", _names(begin), made.starts, made.images, way)
 

@@ -56,7 +56,7 @@ def make_samples(
     own = run.climbing()
     way = Climbing(**{**(how or own), "trajectory": trajectory})
     rejection = run.rejection(tries=1 if tries is None and how not in (None, own) else tries)
-    return sample(run.detector, assemble.outside(run.config, run.shape), seeds=seeds, rejection=rejection, **way)
+    return sample(run.detector, assemble.starts(run.config, run.shape), seeds=seeds, rejection=rejection, **way)
 
 
 def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int], *, of_class: int | None = None) -> Path:

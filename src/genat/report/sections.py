@@ -79,10 +79,12 @@ def generation(run: Run) -> Section:
         pictures.append(Picture(plots.trajectories(ways.trajectory), "from outside data to sample, seeds 0 to 7"))
     how = run.climbing()
     kinds = [part.kind for part in run.config.outside]
+    if run.config.sampling.starts != "outside":
+        kinds = [run.config.sampling.starts]
     fitted = "fitted" if "class-gaussians" in kinds else "not fitted"
     words = (
         f"Each sample is an ascent of {how['steps']} {how['rule']} steps of {how['step_size']:g} on the detector's "
-        f"logit, from outside data ({', '.join(kinds)}) that was {fitted} to the target. There is no generator."
+        f"logit, from starts ({', '.join(kinds)}) that were {fitted} to the target. There is no generator."
     )
     if made.climbs > len(made.images):
         words += (

@@ -1,6 +1,7 @@
 """What a training leaves in a run folder step by step, and how it is read back."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +13,14 @@ from genat.training.records import Incident, Step
 from genat.training.trainer import incidents_of
 
 METRICS, INCIDENTS = "metrics.jsonl", "incidents.jsonl"
+_EACH = ("loss", "auroc", "inside", "outside")  # what is written of each detector of a committee
 
 
-def metrics(folder: str | Path) -> list[dict[str, float]]:
-    """Return the records of a run's training, one a step.
+def metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a run's training, one a step: numbers by name.
+
+    Of a committee they are means over its detectors, and `members` has, by name, a list of each detector's; null is one
+    that has diverged.
 
     Raises:
         FileNotFoundError: where there are none.
@@ -69,8 +74,9 @@ class Recorder:
     def step(self, step: Step) -> None:
         """Write a step."""
         values = {name: value for name, value in asdict(step).items() if value is not None}
-        del values["members"]  # a run is of one detector
-        self.file.write(json.dumps(values) + "\n")
+        members = values.pop("members")  # in TensorBoard the mean alone
+        each = {"members": {name: [_number(one[name]) for one in members] for name in _EACH}} if members else {}
+        self.file.write(json.dumps(values | each) + "\n")
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(f"training/{name}", value, step.iteration)
@@ -123,6 +129,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON knows no other numbers
 
 
 def _line(incident: Incident) -> str:
