@@ -178,7 +178,9 @@ def test_a_class_that_is_not_there_is_refused(kind: str | int, trained: Path) ->
 def test_a_run_of_a_detector_alone_has_no_classes(ask: Callable[[runs.Run], object], tiny_run: Path) -> None:
     run = runs.load(tiny_run)
     assert run.classes == ()
-    with pytest.raises(ValueError, match=r"run: expected a run trained with classify, got one of a detector alone$"):
+    with pytest.raises(
+        ValueError, match=r"run: expected a committee or a run trained with classify, got one of a detector alone$"
+    ):
         ask(run)
 
 
@@ -266,4 +268,6 @@ def test_a_class_that_is_not_there_is_one_line(asked: str, message: str, run_cli
 def test_a_class_of_a_detector_alone_is_one_line(run_cli: Cli, tiny_run: Path) -> None:
     code, _, err = run_cli("sample", tiny_run, "--class", "1", "--seeds", "0")
     assert code == 2
-    assert err == f"genat: {tiny_run}: expected a run trained with classify, got one of a detector alone\n"
+    assert (
+        err == f"genat: {tiny_run}: expected a committee or a run trained with classify, got one of a detector alone\n"
+    )

@@ -14,6 +14,8 @@ from genat.sources import Images, Source
 from genat.training import Health
 from genat.training.devices import Precision
 
+_PARTED = ("digits", "fashion-mnist", "mnist", "emoji")  # kinds of data with a training and a test part
+
 Split = Literal["train", "test"]
 Label = Literal["category", "subcategory"]
 
@@ -34,7 +36,7 @@ class Data:
 
 
 def target(config: Config) -> Data:
-    """Read the target, keep its classes and hold out the validation images.
+    """Read the target, keep its classes and hold out the validation images; of a committee number the classes anew.
 
     Raises:
         ValueError: where the data cannot be read, or a class is not there.
@@ -45,16 +47,19 @@ def target(config: Config) -> Data:
     if config.data.classes is not None:
         kept = everything.only(config.data.classes)
         others = everything.without(config.data.classes) if len(kept) < len(everything) else None
+    if config.committee and kept.labels is not None:
+        kept = kept.renumbered()
     train, validation = kept.split(config.data.validation, config.seed)
     return Data(train, validation, others)
 
 
 def official_test(config: Config) -> Images | None:
     """Return the data set's own test images of the target's classes, None where the data has no such part."""
-    if config.data.kind not in ("digits", "fashion-mnist", "emoji") or config.data.split == "test":
+    if config.data.kind not in _PARTED or config.data.split == "test":
         return None
     images = read(config.data, split="test")
-    return images if config.data.classes is None else images.only(config.data.classes)
+    kept = images if config.data.classes is None else images.only(config.data.classes)
+    return kept.renumbered() if config.committee else kept
 
 
 def measured(
@@ -96,7 +101,7 @@ def read(
     if isinstance(config, DataConfig):
         size, mode = config.size, config.mode
     part = split or config.split
-    if config.kind in ("digits", "fashion-mnist", "emoji") and part not in ("train", "test"):
+    if config.kind in _PARTED and part not in ("train", "test"):
         raise ValueError(f"expected split train or test of {config.kind}, got {part!r}")
     side: Split = "test" if part == "test" else "train"
     kind: Label = "category" if config.label == "category" else "subcategory"
@@ -105,6 +110,7 @@ def read(
     known: dict[str, Callable[[], Images]] = {
         "digits": lambda: sources.digits(side),
         "fashion-mnist": lambda: sources.fashion_mnist(side, root=config.path),
+        "mnist": lambda: sources.mnist(side, root=path),
         "emoji": lambda: sources.emoji(path, side, label=kind, size=size),
         "lfw-faces": sources.lfw_faces,
         "folder": lambda: sources.image_folder(path, size=size, mode=mode),
@@ -237,8 +243,11 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
         if classes == 0:
             raise ValueError("committee: expected data with labels, got none")
         alone = config.model_copy(update={"committee": False})
-        each = [alone.model_copy(update={"seed": seed}) for seed in seeds(config, classes)]
-        return networks.Together([detector(one, shape) for one in each], at_once=config.members_at_once)
+        each = [detector(alone.model_copy(update={"seed": seed}), shape) for seed in seeds(config, classes)]
+        if config.init is not None:
+            for kind, network in enumerate(each):
+                networks.take_logit(network, kind)
+        return networks.Together(each, at_once=config.members_at_once)
     if config.classify is None:
         network = weighted = networks.build(config.network, shape, options, seed=config.seed)
     elif classes == 0:

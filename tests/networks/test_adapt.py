@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genat.ascent import climb
-from genat.networks import Hosted, check_detector, from_classifier, parameter_count
+from genat.networks import Hosted, check_detector, from_classifier, parameter_count, take_logit
 
 
 def _classifier() -> nn.Sequential:
@@ -233,3 +233,24 @@ def test_a_network_on_an_accelerator_is_climbed_from_the_processor() -> None:
     found = climb(hosted, x, steps=3, step_size=0.1).points
     assert found.device == x.device
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("logit", [0, 2])
+def test_the_first_logit_is_what_another_one_was(logit: int) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    x = torch.rand(5, 4)
+    before = network(x)
+    take_logit(network, logit)
+    assert torch.equal(network(x)[:, 0], before[:, logit])
+    assert torch.equal(network(x).sort(dim=1).values, before.sort(dim=1).values)
+
+
+def test_a_network_of_one_logit_stays_and_others_are_refused() -> None:
+    network = nn.Linear(4, 1)
+    before = network.weight.clone()
+    take_logit(network, 3)
+    assert torch.equal(network.weight, before)
+    with pytest.raises(ValueError, match="expected a network with a linear layer, got none"):
+        take_logit(nn.Flatten(), 0)
+    with pytest.raises(ValueError, match="expected a logit from 0 to 2, got 3"):
+        take_logit(nn.Linear(4, 3), 3)

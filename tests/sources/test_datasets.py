@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from genat.sources import datasets, digits, fashion_mnist, read_idx
+from genat.sources import datasets, digits, fashion_mnist, mnist, read_idx
 
 
 def idx(shape: tuple[int, ...], values: bytes, kind: int = 8) -> bytes:
@@ -61,6 +61,15 @@ def test_fashion_mnist_reads_idx_files(tmp_path: Path, compress: bool) -> None:
     assert images.pixels.flatten().tolist() == list(range(24))
     assert images.labels is not None
     assert images.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_mnist_reads_idx_files(tmp_path: Path) -> None:
+    write_fashion(tmp_path)
+    images = mnist("test", root=tmp_path)
+    assert repr(images) == "Images('MNIST test', 4 of (1, 3, 2), 10 classes)"
+    assert images.classes == tuple("0123456789")
+    with pytest.raises(ValueError, match="expected split train or test, got 'all'"):
+        mnist("all", root=tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_default_folder_is_debians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,3 +58,14 @@ def test_a_negative_count_is_refused() -> None:
 def test_images_are_a_labelled_source_and_samples_are_not() -> None:
     assert isinstance(digits(), LabelledSource)
     assert not isinstance(Samples(torch.zeros(1, 2)), LabelledSource)
+
+
+def test_classes_without_images_are_numbered_away() -> None:
+    pixels, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([2, 0, 2])
+    images = Images(pixels, labels=labels, classes=("cat", "dog", "owl")).renumbered()
+    assert images.classes == ("cat", "owl")
+    assert images.labels is not None
+    assert images.labels.tolist() == [1, 0, 1]
+    assert images.renumbered().classes == images.classes
+    with pytest.raises(ValueError, match="expected labelled images to number classes of, got 'images' without labels"):
+        Images(pixels).renumbered()

@@ -16,7 +16,7 @@ def presets() -> dict[str, Config]:
     """Return the configurations that come with the package, by name.
 
     Example:
-        >>> print(*list(presets())[5:])
+        >>> print(*list(presets())[9:])
         dat-cifar10 digits emoji-faces fashion-mnist images lfw-faces
     """
     folder = resources.files("genat") / "presets"

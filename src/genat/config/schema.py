@@ -168,9 +168,10 @@ class AugmentConfig(Section):
 
 
 def _check_located(kind: str, path: str | None, label: str | None) -> None:
-    needed = kind in ("folder", "parquet", "hugging-face", "emoji")
+    needed = kind in ("folder", "parquet", "hugging-face", "emoji", "mnist")
     if needed and path is None:
-        raise ValueError(f"expected path with kind={kind}, got none")
+        where = " (the folder of its four IDX files)" if kind == "mnist" else ""
+        raise ValueError(f"expected path with kind={kind}{where}, got none")
     if not needed and kind != "fashion-mnist" and path is not None:
         raise ValueError(f"expected no path with kind={kind}, got {path!r}")
     if kind == "emoji" and label not in ("category", "subcategory"):
@@ -181,8 +182,8 @@ class DataConfig(Section):
     """The target: in-distribution images.
 
     Attributes:
-        kind: where the images are; `path` goes with folder, parquet, hugging-face (there a hub id or a folder) and
-            emoji (the npm package's folder).
+        kind: where the images are; `path` goes with folder, parquet, hugging-face (there a hub id or a folder), emoji
+            (the npm package's folder) and mnist (the folder of its IDX files).
         label: the column of classes; with emoji category or subcategory.
         group: the column of what the validation share never parts, such as a person; emoji keep a design whole.
         size: side of the square images; null keeps the images' own, which then must be one.
@@ -191,7 +192,9 @@ class DataConfig(Section):
         validation: share held out of training, for thresholds and calibration.
     """
 
-    kind: Literal["digits", "fashion-mnist", "emoji", "lfw-faces", "folder", "parquet", "hugging-face"] = "digits"
+    kind: Literal["digits", "fashion-mnist", "mnist", "emoji", "lfw-faces", "folder", "parquet", "hugging-face"] = (
+        "digits"
+    )
     path: str | None = None
     split: str = "train"
     image: str = "image"
@@ -233,6 +236,7 @@ class OutsideConfig(Section):
         "other-classes",
         "digits",
         "fashion-mnist",
+        "mnist",
         "emoji",
         "lfw-faces",
         "folder",

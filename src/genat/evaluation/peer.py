@@ -60,7 +60,8 @@ def passes(run: Run) -> int:
     outside and B target samples K B for the ascent, D B for D steps of descent and 2 B for learning; where there is an
     R1 penalty, its second backward counts as B more; where classes are learned, so do A steps of attack, A B, and what
     they arrive at, B. A GAN's generator and discriminator are counted likewise, see `genat.baselines.gan.train_gan`.
-    Steps that a return to the last good state gave up count as those that came again in their place.
+    A committee of M detectors costs M times that. Steps that a return to the last good state gave up count as those
+    that came again in their place.
 
     Raises:
         FileNotFoundError, ValueError: where the run's records are missing or cannot be read.
@@ -81,7 +82,8 @@ def passes(run: Run) -> int:
     config = run.config
     each = config.descent.steps + (3 if config.r1 > 0 else 2)
     each += 0 if config.classify is None else config.classify.steps + 1
-    return config.batch_size * (sum(steps) + len(steps) * each)
+    members = len(run.classes) if config.committee else 1
+    return members * config.batch_size * (sum(steps) + len(steps) * each)
 
 
 def gan(

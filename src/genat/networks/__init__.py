@@ -4,7 +4,7 @@ A detector is a module `(N, *) -> (N,)`: a logit, high in distribution. Every bu
 first; pixels come in [0, 1] and are normalised inside.
 """
 
-from genat.networks.adapt import Hosted, from_classifier
+from genat.networks.adapt import Hosted, from_classifier, take_logit
 from genat.networks.builders import BUILDERS, build, build_joint
 from genat.networks.committee import Committee
 from genat.networks.convnets import convnet, small_convnet, strided_convnet
@@ -44,6 +44,7 @@ __all__ = [
     "small_convnet",
     "star",
     "strided_convnet",
+    "take_logit",
     "wide_resnet",
     "wide_resnet34_10",
 ]

@@ -160,6 +160,42 @@ def example_of(shape: tuple[int, ...]) -> Tensor:
     return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
+def take_logit(network: nn.Module, logit: int) -> None:
+    """Exchange the rows of a network's last linear layer so that its first logit is what another one was.
+
+    So each detector of a committee, whose networks all take their first logit, can begin as a classifier's logit of its
+    own class. A network of one logit stays as it is.
+
+    Args:
+        network: changed in place.
+        logit: the one to take, counted from 0.
+
+    Raises:
+        ValueError: where the network has no linear layer, or more than one logit but not that one.
+
+    Example:
+        >>> network = nn.Linear(2, 3)
+        >>> x = torch.ones(4, 2)
+        >>> before = network(x)
+        >>> take_logit(network, 2)
+        >>> torch.equal(network(x), before[:, [2, 1, 0]])
+        True
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise ValueError("expected a network with a linear layer, got none")
+    outputs = layers[-1].out_features
+    if outputs == 1:
+        return
+    if not 0 <= logit < outputs:
+        raise ValueError(f"expected a logit from 0 to {outputs - 1}, got {logit}")
+    order = list(range(outputs))
+    order[0], order[logit] = logit, 0
+    with torch.no_grad():
+        for weights in layers[-1].parameters():
+            weights.copy_(weights[order].clone())
+
+
 def _with_new_head(network: nn.Module) -> nn.Module:
     linears = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linears:

@@ -2,7 +2,7 @@
 
 from genat.sources.augment import Augment, Augmentation
 from genat.sources.classes import ClassPart, one_against_rest
-from genat.sources.datasets import digits, fashion_mnist, read_idx
+from genat.sources.datasets import digits, fashion_mnist, mnist, read_idx
 from genat.sources.derived import Blurred, Inverted, Mixture, Rotated, ShuffledPatches
 from genat.sources.emoji import emoji
 from genat.sources.faces import lfw_faces
@@ -52,6 +52,7 @@ __all__ = [
     "image_folder",
     "lfw_faces",
     "load_image",
+    "mnist",
     "one_against_rest",
     "parquet",
     "read_batches",

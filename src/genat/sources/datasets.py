@@ -1,4 +1,4 @@
-"""Data sets by name, from files that other packages install: digits and Fashion-MNIST."""
+"""Data sets by name, from files that other packages install or a person has: digits, Fashion-MNIST and MNIST."""
 
 import gzip
 import math
@@ -27,6 +27,11 @@ FASHION_MNIST_CLASSES = (
     "bag",
     "ankle boot",
 )
+_FASHION_WHERE = (
+    "install Debian's package dataset-fashion-mnist, or pass root= the folder of the files from "
+    "https://github.com/zalandoresearch/fashion-mnist"
+)
+_MNIST_WHERE = "pass the folder of the four IDX files, such as those of https://ossci-datasets.s3.amazonaws.com/mnist"
 
 
 def digits(split: Literal["train", "test", "all"] = "train") -> Images:
@@ -91,18 +96,48 @@ def fashion_mnist(split: Literal["train", "test"] = "train", *, root: str | Path
         package dataset-fashion-mnist, or pass root= the folder of the files from
         https://github.com/zalandoresearch/fashion-mnist
     """
+    folder = FASHION_MNIST_FOLDER if root is None else Path(root)
+    return _idx_set("Fashion-MNIST", folder, split, classes=FASHION_MNIST_CLASSES, where=_FASHION_WHERE)
+
+
+def mnist(split: Literal["train", "test"] = "train", *, root: str | Path) -> Images:
+    """Return MNIST, 60000 + 10000 grey handwritten digits of 28 x 28 pixels, from IDX files.
+
+    Args:
+        split: "train" or "test".
+        root: the folder of the four IDX files, compressed or not.
+
+    Returns:
+        `(N, 1, 28, 28)`; classes "0" to "9".
+
+    Raises:
+        FileNotFoundError: where a file is missing: one line that says where to get it.
+        ValueError: where the split is another or a file is not as its header says.
+
+    References:
+        Gradient-based learning applied to document recognition (LeCun, Bottou, Bengio, Haffner, 1998)
+
+    Example:
+        >>> mnist(root="no/such/folder")
+        Traceback (most recent call last):
+        FileNotFoundError: expected train-images-idx3-ubyte.gz in 'no/such/folder', got no such file: pass the folder of
+        the four IDX files, such as those of https://ossci-datasets.s3.amazonaws.com/mnist
+    """
+    return _idx_set("MNIST", Path(root), split, classes=tuple("0123456789"), where=_MNIST_WHERE)
+
+
+def _idx_set(
+    name: str, folder: Path, split: Literal["train", "test"], *, classes: tuple[str, ...], where: str
+) -> Images:
     if split not in ("train", "test"):
         raise ValueError(f"expected split train or test, got {split!r}")
-    folder = FASHION_MNIST_FOLDER if root is None else Path(root)
     prefix = "train" if split == "train" else "t10k"
-    pixels = read_idx(_idx_file(folder, f"{prefix}-images-idx3-ubyte"))
-    labels = read_idx(_idx_file(folder, f"{prefix}-labels-idx1-ubyte"))
+    pixels = read_idx(_idx_file(folder, f"{prefix}-images-idx3-ubyte", where))
+    labels = read_idx(_idx_file(folder, f"{prefix}-labels-idx1-ubyte", where))
     if pixels.ndim != 3 or labels.ndim != 1:
         shapes = f"{tuple(pixels.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"expected images (N, H, W) and labels (N,) in {str(folder)!r}, got {shapes}")
-    return Images(
-        pixels.unsqueeze(1), labels=labels.long(), classes=FASHION_MNIST_CLASSES, name=f"Fashion-MNIST {split}"
-    )
+    return Images(pixels.unsqueeze(1), labels=labels.long(), classes=classes, name=f"{name} {split}")
 
 
 def read_idx(path: str | Path) -> Tensor:
@@ -143,11 +178,8 @@ def read_idx(path: str | Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())
 
 
-def _idx_file(folder: Path, name: str) -> Path:
+def _idx_file(folder: Path, name: str, where: str) -> Path:
     for file in (folder / f"{name}.gz", folder / name):
         if file.is_file():
             return file
-    raise FileNotFoundError(
-        f"expected {name}.gz in {str(folder)!r}, got no such file: install Debian's package dataset-fashion-mnist, "
-        "or pass root= the folder of the files from https://github.com/zalandoresearch/fashion-mnist"
-    )
+    raise FileNotFoundError(f"expected {name}.gz in {str(folder)!r}, got no such file: {where}")

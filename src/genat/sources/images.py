@@ -261,6 +261,23 @@ class Images:
         """
         return self._where_class(classes, inside=False)
 
+    def renumbered(self) -> Self:
+        """Return the same images with the classes that have any alone, numbered anew in their order.
+
+        Raises:
+            ValueError: where the set is unlabelled.
+
+        Example:
+            >>> pixels, labels = torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([2, 0])
+            >>> pets = Images(pixels, labels=labels, classes=("cat", "dog", "owl")).renumbered()
+            >>> pets.labels, pets.classes
+            (tensor([1, 0]), ('cat', 'owl'))
+        """
+        if self.labels is None:
+            raise ValueError(f"expected labelled images to number classes of, got {self.name!r} without labels")
+        there, labels = torch.unique(self.labels, return_inverse=True)
+        return replace(self, labels=labels, classes=tuple(self.classes[kind] for kind in there.tolist()))
+
     def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
         """Return the set cut in two at random: the rest, and a held-out fraction.
 
