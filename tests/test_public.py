@@ -22,7 +22,7 @@ ROWS = (
     ("balls", "curriculum", "ranking", "checkpoints", "provenance"),
     ("arguments", "ascent", "sources"),
     ("objectives", "networks", "recipe", "config", "plots"),
-    ("training", "generation", "detection", "theory"),
+    ("training", "generation", "detection", "decisions", "theory"),
     ("assemble", "progress", "adversaries", "baselines"),
     ("runs", "adapters"),
     ("evaluation",),

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genat import decisions as decisions
     from genat import networks as networks
     from genat import ranking as ranking
     from genat import sources as sources
@@ -54,7 +55,7 @@ _HOMES = {
     "training": ("DivergenceError", "Health", "fit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("networks", "ranking", "sources")
+_MODULES = ("decisions", "networks", "ranking", "sources")
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # noqa: PLE0605 - the same names as above
 
