@@ -25,7 +25,12 @@ class Exposure:
 
     for target samples (x, y) and outside samples z; where there is no ball there is no maximum. The loss :math:`\ell`
     is the cross-entropy to the uniform distribution, or the largest log-probability. What climbs is the cross-entropy
-    of the label, and outside the largest log-probability.
+    of the label, and outside the largest log-probability. With beta the first term is instead that of TRADES,
+
+    .. math:: CE(h(x), y) + \beta \max_{x' \in B(x)} KL(h(x) \,\|\, h(x'))
+
+    whose attack climbs the divergence. That has no slope at x itself, so the attack starts at random, within a tenth of
+    the radius.
 
     Attributes:
         weight: :math:`\lambda`; 0 leaves outside data out.
@@ -33,13 +38,20 @@ class Exposure:
         inside: the ball of the attack on target data; None trains on it as it is.
         outside: of the attack on outside data, likewise.
         steps: of each attack, of 2.5 radius / steps.
+        beta: :math:`\beta` of TRADES, which needs a ball inside; None learns the label where the attack arrives.
 
     Raises:
-        ValueError: for values out of range.
+        ValueError: for values out of range, or beta without a ball.
+
+    References:
+        Theoretically Principled Trade-off between Robustness and Accuracy (Zhang et al., 2019), TRADES
+        https://arxiv.org/abs/1901.08573
 
     Example:
         >>> Exposure(weight=0.5).each, Exposure(weight=1.0, outside=L2Ball(1.0), steps=10).each
         (2, 12)
+        >>> Exposure(inside=L2Ball(1.0), beta=6.0, steps=10).each
+        13
     """
 
     weight: float = 0.0
@@ -47,6 +59,7 @@ class Exposure:
     inside: Ball | None = None
     outside: Ball | None = None
     steps: int = 10
+    beta: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
@@ -57,11 +70,19 @@ class Exposure:
             raise ValueError(f"expected steps to be at least 1, got {self.steps}")
         if any(ball is not None and not ball.radius for ball in (self.inside, self.outside)):
             raise ValueError("expected balls with a positive radius, got one without")
+        if self.beta is not None and not 0 <= self.beta < math.inf:
+            raise ValueError(f"expected beta to be None, or at least 0 and finite, got {self.beta}")
+        if self.beta is not None and self.inside is None:
+            raise ValueError("expected a ball inside with beta, got none")
 
     @property
     def each(self) -> int:
-        """Passes that an iteration spends on a target sample and its outside sample together."""
-        inside = 1 + (self.steps if self.inside else 0)
+        """Passes that an iteration spends on a target sample and its outside sample together.
+
+        TRADES spends two more than an attack on the label: what is to be kept is looked at before the attack, and the
+        target sample is learned beside what the attack made of it.
+        """
+        inside = 1 + (self.steps if self.inside else 0) + (0 if self.beta is None else 2)
         return inside + (1 + (self.steps if self.outside else 0) if self.weight else 0)
 
 
@@ -84,8 +105,37 @@ References:
 """
 
 
+def within(ball: Ball, *, steps: int = 10) -> dict[str, Exposure]:
+    """Return ways to train a classifier that is to be set beside a detector trained in a ball, without outside data.
+
+    They are plain; Madry's adversarial training, on the label under attack; and TRADES, with its authors' weight of 6.
+
+    Args:
+        ball: of the attacks, with a positive radius.
+        steps: of each attack.
+
+    Raises:
+        ValueError: where the ball has no positive radius, or the steps are out of range.
+
+    References:
+        As at `EXPOSURES` and `Exposure`.
+
+    Example:
+        >>> {name: how.each for name, how in within(L2Ball(0.5)).items()}
+        {'plain': 1, 'madry': 11, 'trades': 13}
+    """
+    return {
+        "plain": Exposure(),
+        "madry": Exposure(inside=ball, steps=steps),
+        "trades": Exposure(inside=ball, steps=steps, beta=6.0),
+    }
+
+
 class Progress(NamedTuple):
-    """One iteration: its number from 1, the loss, and the share of the batch that was right as it was seen."""
+    """One iteration: its number from 1, the loss, and the share of the batch that was right as it was seen.
+
+    Of TRADES, which sees the batch twice, that is the share before the attack.
+    """
 
     iteration: int
     loss: Tensor
@@ -144,7 +194,7 @@ def train_exposed(
     if not 0 < rate < math.inf:
         raise ValueError(f"expected rate to be positive and finite, got {rate}")
     device = next(network.parameters()).device
-    step = partial(_losses, network.train(), how)
+    network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
     for iteration in range(1, iterations + 1):
         for group in optimizer.param_groups:
@@ -155,7 +205,8 @@ def train_exposed(
             others = outside.draw(batch_size, generator=step_generator(seed, iteration, "outside")).to(device)
         with torch.enable_grad():
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                loss, right = step(images.to(device), labels.to(device), others)
+                batch = (images.to(device), labels.to(device), others)
+                loss, right = _losses(network, batch, how=how, generator=step_generator(seed, iteration, "start"))
             if not loss.isfinite():
                 raise DivergenceError(f"iteration {iteration}: expected a finite loss, got {loss.item()}")
             optimizer.zero_grad()
@@ -167,21 +218,83 @@ def train_exposed(
 
 
 def _losses(
-    network: nn.Module, how: Exposure, images: Tensor, labels: Tensor, others: Tensor | None
+    network: nn.Module, batch: tuple[Tensor, Tensor, Tensor | None], *, how: Exposure, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss of one iteration and the share that was right."""
+    """Return the loss of one iteration and the share that was right, of images, labels and outside samples."""
+    images, labels, others = batch
     with frozen(network):
-        images = _attacked(partial(_entropies, network, labels), images, ball=how.inside, steps=how.steps)
+        if how.beta is None:
+            seen = [_attacked(partial(_entropies, network, labels), images, ball=how.inside, steps=how.steps)]
+        else:
+            seen = [images, _parted(network, images, how=how, generator=generator)]
         if others is not None:
-            others = _attacked(partial(_confidence, network), others, ball=how.outside, steps=how.steps)
-    logits: Tensor = network(images if others is None else torch.cat([images, others])).float()
-    inside = logits[: len(images)]
-    loss = F.cross_entropy(inside, labels)
+            seen.append(_attacked(partial(_confidence, network), others, ball=how.outside, steps=how.steps))
+    logits = torch.split(network(torch.cat(seen)).float(), [len(part) for part in seen])
+    loss = F.cross_entropy(logits[0], labels)
+    if how.beta is not None:
+        loss = loss + how.beta * divergences(logits[0], logits[1]).mean()
     if others is not None:
-        likelihoods = F.log_softmax(logits[len(images) :], dim=1)
+        likelihoods = F.log_softmax(logits[-1], dim=1)
         unsure = -likelihoods.mean(dim=1) if how.loss == "uniform" else likelihoods.amax(dim=1)
         loss = loss + how.weight * unsure.mean()
-    return loss, (inside.argmax(dim=1) == labels).float().mean()
+    return loss, (logits[0].argmax(dim=1) == labels).float().mean()
+
+
+def divergences(logits: Tensor, others: Tensor) -> Tensor:
+    r"""Return how far others' class probabilities are from those of logits, `(N,)`.
+
+    .. math:: KL(p \,\|\, q) = \sum_k p_k \log \frac{p_k}{q_k}
+
+    Args:
+        logits: `(N, K)` of p.
+        others: `(N, K)` of q.
+
+    Example:
+        >>> divergences(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]])).round(decimals=4)  # log cosh(1 / 2)
+        tensor([0.1201])
+    """
+    kept, moved = F.log_softmax(logits, dim=1), F.log_softmax(others, dim=1)
+    return F.kl_div(moved, kept, reduction="none", log_target=True).sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """A ball whose random starts lie near its centre, within a tenth of its radius."""
+
+    ball: Ball
+
+    @property
+    def radius(self) -> float | None:
+        return self.ball.radius
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        return self.ball.direction(gradient)
+
+    def project(self, points: Tensor, centers: Tensor) -> Tensor:
+        return self.ball.project(points, centers)
+
+    def random_start(self, centers: Tensor, *, generator: torch.Generator) -> Tensor:
+        return torch.lerp(centers, self.ball.random_start(centers, generator=generator), 0.1)
+
+
+def _parted(network: nn.Module, images: Tensor, *, how: Exposure, generator: torch.Generator) -> Tensor:
+    """Return images of the ball to which the network says something else, `(N, *)`."""
+    assert how.inside is not None, "checked at the beginning"
+    with torch.no_grad():
+        kept = network(images).float()
+
+    def parting(points: Tensor) -> Tensor:
+        return divergences(kept, network(points).float())
+
+    return ascend(
+        parting,
+        images,
+        steps=how.steps,
+        step_size=crossing(how.inside, steps=how.steps),
+        ball=_Near(how.inside),
+        random_start=True,
+        generator=generator,
+    )
 
 
 def _attacked(rising: Detector, points: Tensor, *, ball: Ball | None, steps: int) -> Tensor:
