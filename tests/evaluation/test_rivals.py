@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from genat import assemble, config, runs
-from genat.baselines.exposure import EXPOSURES
+from genat.balls import L2Ball, LinfBall
+from genat.baselines.exposure import EXPOSURES, Exposure, within
 from genat.evaluation import peer, rivals
 from genat.evaluation.rivals import rival
 from genat.sources import Images
@@ -52,7 +53,50 @@ def test_its_network_is_the_runs_with_a_logit_a_class(run: runs.Run, data: assem
     assert widths == [32, 10]
 
 
-def test_visits_are_bounded(run: runs.Run, data: assemble.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ball", [L2Ball(0.5), LinfBall(0.1)], ids=str)
+def test_it_is_trained_as_told(
+    run: runs.Run, data: assemble.Data, monkeypatch: pytest.MonkeyPatch, ball: L2Ball | LinfBall
+) -> None:
+    ways = within(ball, steps=2)
+    words = f"{type(ball).__name__}({ball.radius})"
+    made = {name: rival(run, data, name, how=how).made for name, how in ways.items()}
+    for name, how in ways.items():
+        assert made[name]["passes"] == made[name]["iterations"] * 64 * how.each
+        assert made[name]["exposure"]["inside"] == (words if how.inside else None)
+        assert (run.folder / rivals.FOLDER / f"{name}.safetensors").exists()
+    assert {name: one["exposure"].get("beta") for name, one in made.items()} == {
+        "plain": None,
+        "madry": None,
+        "trades": 6.0,
+    }
+    trained: list[str] = []
+    monkeypatch.setattr(rivals, "_train", lambda *_arguments, **_options: trained.append("anew"))
+    assert rival(run, data, "trades", how=ways["trades"]).made == made["trades"]
+    assert trained == []
+    rival(run, data, "trades", how=within(L2Ball(0.4), steps=2)["trades"])
+    assert trained == ["anew"]
+
+
+def test_what_was_kept_of_a_way_without_beta_does_not_speak_of_it(run: runs.Run, data: assemble.Data) -> None:
+    assert set(rival(run, data, "plain").made["exposure"]) == {"weight", "loss", "inside", "outside", "steps"}
+
+
+def test_outside_data_is_read_only_where_it_is_learned(
+    run: runs.Run, data: assemble.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise FileNotFoundError("outside")
+
+    monkeypatch.setattr(assemble, "outside", missing)
+    rival(run, data, "plain")
+    with pytest.raises(FileNotFoundError, match="outside"):
+        rival(run, data, "told", how=Exposure(weight=0.5))
+
+
+@pytest.mark.parametrize("options", [{}, {"epochs": 30}, {"epochs": 2}, {"epochs": None}], ids=str)
+def test_visits_are_bounded(
+    run: runs.Run, data: assemble.Data, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     asked: list[int] = []
 
     def none(network: torch.nn.Module, *_: object, iterations: int, **__: object) -> torch.nn.Module:
@@ -61,8 +105,9 @@ def test_visits_are_bounded(run: runs.Run, data: assemble.Data, monkeypatch: pyt
 
     monkeypatch.setattr(rivals, "train_exposed", none)
     monkeypatch.setattr(peer, "passes", lambda _: 10**9)
-    rival(run, data, "madry")
-    assert asked == [-(-30 * len(data.train) // 64)]
+    rival(run, data, "madry", **options)
+    visits = options.get("epochs", 30)
+    assert asked == [10**9 // (64 * 11) if visits is None else -(-visits * len(data.train) // 64)]
 
 
 def test_other_data_is_learned_anew(run: runs.Run, data: assemble.Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +143,11 @@ def test_refusals(run: runs.Run, monkeypatch: pytest.MonkeyPatch, name: str, lab
     train = data.train if labelled else Images(data.train.pixels)
     with pytest.raises(ValueError, match=message):
         rival(run, assemble.Data(train, data.validation, None), name)
+
+
+def test_visits_below_one_are_refused(run: runs.Run, data: assemble.Data) -> None:
+    with pytest.raises(ValueError, match="expected epochs to be None or at least 1, got 0"):
+        rival(run, data, "plain", epochs=0)
 
 
 def test_precision_and_augmentation_are_the_runs(

@@ -17,7 +17,8 @@ from genat.runs import Run
 from genat.sources import Images, Source
 
 FOLDER = "peers"
-_BATCH, _EPOCHS, _LINES = 64, 30, 10  # target images an iteration; visits of an image at most; lines of progress
+EPOCHS = 30  # visits of an image at most
+_BATCH, _LINES = 64, 10  # target images an iteration; lines of progress
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,34 +52,45 @@ def rival(
     data: assemble.Data,
     name: str,
     *,
+    how: Exposure | None = None,
+    epochs: int | None = EPOCHS,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda _: None,
 ) -> Rival:
-    """Return a classifier trained as one of `EXPOSURES`, and leave it in the run's folder.
+    """Return a classifier trained as one of `EXPOSURES`, or as told, and leave it in the run's folder.
 
     Its network is the run's with a logit a class, from the run's seed; it sees the same images, with the same
     augmentation, and the same outside data. It is trained by Adam at 1e-3, falling over the last four fifths, for as
-    many passes as the run, or for 30 visits of every image where that is less. It is kept in `peers/` with what it was
-    trained on, and read from there as long as that is the same.
+    many passes as the run, or for `epochs` visits of every image where that is less. It is kept in `peers/` under its
+    name with what it was trained on, and read from there as long as that is the same; else it is trained anew and takes
+    the other's place.
 
     Args:
         run: as `genat.load` gives it.
         data: the run's, as `assemble.target` reads it.
-        name: of the exposure.
+        name: of the exposure, or any, with `how`.
+        how: it is trained, as one of `exposure.within` a ball; None looks the name up in `EXPOSURES`.
+        epochs: visits of every image at most; None sets no limit but the run's passes.
         device: where it is trained.
         say: called with lines of progress.
 
     Raises:
-        ValueError: where the name is unknown, the target has fewer than two classes, the run has spent too little for
-            one iteration, or the folder's classifier cannot be read; one line.
+        ValueError: where the name is unknown, epochs are below 1, the target has fewer than two classes, the run has
+            spent too little for one iteration, or the folder's classifier cannot be read; one line.
         DivergenceError: where a loss is not finite.
     """
-    check_names([name])
-    how, train = EXPOSURES[name], data.train
+    if how is None:
+        check_names([name])
+        how = EXPOSURES[name]
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"expected epochs to be None or at least 1, got {epochs}")
+    train = data.train
     if len(train.classes) < 2 or train.labels is None:
         raise ValueError(f"expected a target of two classes or more for the peer {name}, got one without")
     budget, config = peer.passes(run), run.config
-    iterations = min(budget // (_BATCH * how.each), -(-_EPOCHS * len(train) // _BATCH))
+    iterations = budget // (_BATCH * how.each)
+    if epochs is not None:
+        iterations = min(iterations, -(-epochs * len(train) // _BATCH))
     if iterations < 1:
         raise ValueError(f"expected a run of at least {_BATCH * how.each} passes for {name}, got {budget}")
     joint = networks.build_joint(
@@ -103,8 +115,8 @@ def rival(
     else:
         began = time.perf_counter()
         target = train.with_augmentation(assemble.augmentation(config.augment))
-        outside = assemble.outside(config, run.shape, data)
-        _train(network, target, outside, name, record=record, device=device, say=say)
+        outside = assemble.outside(config, run.shape, data) if how.weight else target
+        _train(network, target, outside, name, how=how, record=record, device=device, say=say)
         seconds = round(time.perf_counter() - began, 1)
         held_out = data.validation
         assert held_out.labels is not None, "as those of the training images"
@@ -120,6 +132,7 @@ def _train(
     outside: Source,
     name: str,
     *,
+    how: Exposure,
     record: dict[str, Any],
     device: torch.device | str,
     say: Callable[[str], None],
@@ -138,7 +151,7 @@ def _train(
         network.to(device),
         target,
         outside,
-        how=EXPOSURES[name],
+        how=how,
         iterations=total,
         batch_size=record["batch_size"],
         seed=record["seed"],
@@ -149,6 +162,7 @@ def _train(
 
 
 def _as_json(how: Exposure) -> dict[str, Any]:
-    """Return an exposure as JSON holds it, its balls in words."""
+    """Return an exposure as JSON holds it, its balls in words, and beta only where there is one."""
     balls = {side: getattr(how, side) for side in ("inside", "outside")}
-    return asdict(how) | {side: ball and f"{type(ball).__name__}({ball.radius:g})" for side, ball in balls.items()}
+    words = asdict(how) | {side: ball and f"{type(ball).__name__}({ball.radius:g})" for side, ball in balls.items()}
+    return {key: value for key, value in words.items() if key != "beta" or value is not None}
