@@ -46,6 +46,7 @@ format: $(VENV)/.installed-dev  ## let ruff mend what it can
 bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python -m benchmarks.together
+	$(BIN)/python -m benchmarks.committee
 
 SIMULATE := $(BIN)/genat simulate
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/

@@ -1,0 +1,58 @@
+"""The benchmarks: what they count, that both ways come to the same, and what they write."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def committee(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.committee")
+
+
+def test_operations_of_a_committees_step_are_those_of_its_products(committee: ModuleType) -> None:
+    """Weights w of the first layer and v of the others: an ascent step 4 (w + v), to learn 4 w + 6 v a sample."""
+    case = committee.Case("mlp", {"hidden": (8,)}, 4, timed=1, steps=5, shape=(1, 3, 3), classes=3)
+    first, others = 9 * 8, 8
+    assert committee.operations(case) == 3 * 4 * (5 * 4 * (first + others) + 2 * (4 * first + 6 * others))
+
+
+@pytest.mark.parametrize(("network", "options"), [("mlp", {"hidden": (8, 8)}), ("small_convnet", {"width": 2})])
+def test_a_committee_together_is_its_detectors_in_turn(
+    committee: ModuleType, network: str, options: dict[str, object]
+) -> None:
+    case = committee.Case(network, options, 4, timed=1, steps=2, shape=(1, 8, 8), classes=3)
+    together, times = committee.train(case, [0, 1, 2], iterations=3)
+    assert len(times) == 3
+    alone = [committee.train(case, [member], iterations=3)[0][0] for member in range(3)]
+    assert max(map(committee.difference, together, alone)) < 1e-4
+    assert committee.difference(together[0], alone[1]) > 0.1
+
+
+def test_the_benchmark_of_a_committee_writes_its_ratios_and_shares(
+    committee: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = committee.Case("mlp", {"hidden": (8,)}, 4, timed=1, steps=1, shape=(1, 3, 3), classes=2)
+    monkeypatch.setattr(committee, "CASES", {"small": case})
+    monkeypatch.setattr(committee, "RESULTS", tmp_path / "results" / "committee.json")
+    monkeypatch.setattr(sys, "argv", ["committee.py", "--rounds", "3"])
+    with torch.random.fork_rng(devices=[]):  # the peak's matrices are drawn from it
+        committee.main()
+    written = json.loads((tmp_path / "results" / "committee.json").read_text(encoding="utf-8"))
+    assert written["made"]["made_by"] == "python -m benchmarks.committee --rounds 3"
+    assert json.loads(capsys.readouterr().out) == {name: value for name, value in written.items() if name != "made"}
+    (row,) = written["rows"]
+    assert row["case"] == "small"
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    assert row["largest_difference"] < 1e-4
+    for way in ("together", "apart"):
+        share = 1e3 * row["gflop"] / row[f"{way}_ms"] / row["matmul_gflops"]
+        assert row[f"{way}_share_of_peak"] == pytest.approx(share)
