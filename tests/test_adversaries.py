@@ -311,6 +311,18 @@ def test_foreign_code_is_not_trusted_with_ball_and_box(images: Tensor, monkeypat
         assert (attacked.images >= images).all()
 
 
+def test_points_of_foreign_code_that_are_not_finite_count_as_the_image(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: object, x: Tensor, *_args: object, **_options: object) -> Tensor:
+        return torch.cat([x[:6].clamp(max=0) + math.nan, x[6:] + 2])
+
+    monkeypatch.setattr(APGDAttack, "perturb", broken)
+    attacked = worst_case(lambda x: x.flatten(1).sum(1), images, ball=LinfBall(0.1), steps=1, own=False)
+    assert torch.equal(attacked.images[:6], images[:6])
+    torch.testing.assert_close(attacked.images[6:], (images[6:] + 0.1).clamp(max=1))
+
+
 def test_without_the_package_the_extra_is_named(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyautoattack.autopgd_base", None)
     with pytest.raises(ImportError, match=r"pip install genat\[attacks\]$"):

@@ -1,12 +1,13 @@
 """Attacks nobody here wrote, behind one function, so that a worst-case figure is not our word alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genat.ascent import UNIT_BOX, Detector, ascend, frozen
 from genat.balls import Ball, L2Ball, LinfBall, crossing, per_sample
@@ -17,7 +18,7 @@ Norm = Literal["l2", "linf"]
 _LEVEL = 20.0  # log(1 + exp g) is g to 2e-9 from here up, and float32 still resolves g to 2e-6
 _BELOW = -1000.0  # Square ends where the second logit passes the first, which no image of a ball brings it to from here
 _SQUARES = 5  # Square lays so many squares along a side
-_NORMS = {"l2": "L2", "linf": "Linf"}  # as the package calls them
+NORMS = {"l2": "L2", "linf": "Linf"}  # as the package calls them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,24 +116,27 @@ def worst_case(
     """
     others = others or {}
     budget(ball)
-    _check(images, steps=steps, restarts=restarts, queries=queries, others=others, seed=seed, batch_size=batch_size)
-    apgd, square = package()
+    check_attack(
+        images, steps=steps, restarts=restarts, queries=queries, others=others, seed=seed, batch_size=batch_size
+    )
+    foreign = package()
     images = images.detach()
-    parts: list[_Best] = []
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), frozen(detector):
-        # the package draws from the CPU's global generator; torch.manual_seed would reseed the accelerators too
-        torch.default_generator.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
+    parts: list[Best] = []
+    with seeded(detector, seed=seed) as generator:
         for begin in range(0, len(images), batch_size):
             rows = slice(begin, begin + batch_size)
             batch = images[rows].contiguous()  # since the package takes views
-            best = _Best(detector, images[rows], ball)
-            rise = best.rise(generator)
-            best.take("APGD-CE", _apgd(apgd, rise, batch, ball=ball, steps=steps, restarts=restarts))
+            best = Best(partial(_look, detector), images[rows], ball)
+            rise = _rise(detector, best, generator)
+            best.take("APGD-CE", _apgd(foreign.apgd, rise, batch, ball=ball, steps=steps, restarts=restarts))
             if queries:
-                best.take("Square", _square(square, rise, batch, ball=ball, queries=queries))
+                predict = partial(_two_logits, rise, _BELOW)
+                first = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
+                best.take("Square", square(foreign.square, predict, batch, first, ball=ball, queries=queries))
             for start in range(restarts if own else 0):
-                best.take("steepest ascent", _ascent(detector, batch, start, ball, steps=steps, generator=generator))
+                size = crossing(ball, steps=steps)
+                found = start_anew(detector, batch, start, ball, steps=steps, step_size=size, generator=generator)
+                best.take("steepest ascent", found)
             for name, points in others.items():
                 best.take(name, points[rows])
             parts.append(best)
@@ -140,7 +144,7 @@ def worst_case(
     # beside the attacks' steps: looks at the image, at its neighbour, at each result, and the package's at its input
     evaluations = 2 + (2 + restarts * (steps + 1)) + own * restarts * (steps + 2) + len(others)
     evaluations += queries + 2 if queries else 0
-    points, values = (torch.cat(all_) for all_ in zip(*((part.points, part.logits) for part in parts), strict=True))
+    points, values = (torch.cat(all_) for all_ in zip(*((part.points, part.values) for part in parts), strict=True))
     return Attacked(points, values, evaluations, each)
 
 
@@ -162,87 +166,125 @@ def budget(ball: Ball) -> tuple[Norm, float]:
     return ("l2" if isinstance(ball, L2Ball) else "linf"), ball.radius
 
 
-def package() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return pyautoattack's APGD and Square.
+class Package(NamedTuple):
+    """What pyautoattack has, as classes: APGD, APGD on a targeted loss, FAB and Square."""
+
+    apgd: Callable[..., Any]
+    targeted: Callable[..., Any]
+    fab: Callable[..., Any]
+    square: Callable[..., Any]
+
+
+def package() -> Package:
+    """Return pyautoattack's attacks.
 
     Raises:
         ImportError: where it is not installed: one line that names the extra.
     """
     try:
-        from pyautoattack.autopgd_base import APGDAttack
+        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+        from pyautoattack.fab_pt import FABAttack_PT
         from pyautoattack.square import SquareAttack
     except ImportError as error:
         raise ImportError("expected pyautoattack for APGD, got none: pip install genat[attacks]") from error
-    return APGDAttack, SquareAttack
+    return Package(APGDAttack, APGDAttack_targeted, FABAttack_PT, SquareAttack)
 
 
-class _Best:
-    """The best points so far of a batch, of all attacks together and of each by itself."""
+@contextmanager
+def seeded(attacked: Detector | nn.Module, *, seed: int) -> Iterator[torch.Generator]:
+    """Let foreign attacks draw from a seed of their own, and yield a generator of that seed, the attacked frozen.
 
-    def __init__(self, detector: Detector, images: Tensor, ball: Ball) -> None:
-        self.detector, self.images, self.ball = detector, images, ball
-        self.clean = _look(detector, images)
-        self.points, self.logits = images, self.clean
+    Example:
+        >>> with seeded(nn.Identity(), seed=0) as generator:
+        ...     torch.rand(1), torch.rand(1, generator=generator)
+        (tensor([0.4963]), tensor([0.4963]))
+    """
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), frozen(attacked):
+        # the package draws from the CPU's global generator; torch.manual_seed would reseed the accelerators too
+        torch.default_generator.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+class Best:
+    """The best points so far of a batch, of all attacks together and of each by itself.
+
+    Args:
+        look: points `(N, *)` to what is to be high, `(N,)`.
+        images: `(N, *)`, which are candidates too.
+        ball: where points are brought to, about the images.
+
+    Example:
+        >>> best = Best(lambda x: x.sum(1), torch.tensor([[0.5], [0.5]]), LinfBall(0.1))
+        >>> best.take("up and down", torch.tensor([[9.0], [0.0]]))
+        >>> best.points.flatten(), best.each
+        (tensor([0.6000, 0.5000]), {'up and down': tensor([0.6000, 0.5000])})
+    """
+
+    def __init__(self, look: Callable[[Tensor], Tensor], images: Tensor, ball: Ball) -> None:
+        self.look, self.images, self.ball = look, images, ball
+        self.clean = look(images)
+        self.points, self.values = images, self.clean
         self.each: dict[str, Tensor] = {}
 
     def take(self, name: str, points: Tensor) -> None:
-        """Keep what an attack found where it is better, clipped, since nobody here knows what foreign code returns."""
+        """Keep what an attack found where it is better, clipped, since nobody here knows what foreign code returns.
+
+        A point that is not finite counts as the image.
+        """
+        finite = torch.isfinite(points).flatten(1).all(dim=1)
         inside = self.ball.project(points.to(self.images), self.images).clamp(*UNIT_BOX)
-        values = _look(self.detector, inside)
+        inside = torch.where(per_sample(finite, inside), inside, self.images)
+        values = self.look(inside)
         self.each[name] = torch.maximum(values, self.each.get(name, self.clean))
-        better = values > self.logits
+        better = values > self.values
         self.points = torch.where(per_sample(better, self.images), inside, self.points)
-        self.logits = torch.where(better, values, self.logits)
-
-    def rise(self, generator: torch.Generator) -> Detector:
-        """Return the logits' rise above the clean ones, for all of the images, in units of their spread in the ball."""
-        neighbours = self.ball.random_start(self.images, generator=generator).clamp(*UNIT_BOX)
-        spread = (_look(self.detector, neighbours) - self.clean).abs().mean()
-        scale = spread if spread > 0 else torch.ones_like(spread)
-        return lambda points: (self.detector(points.to(self.images.dtype)) - self.clean) / scale
+        self.values = torch.where(better, values, self.values)
 
 
-def _apgd(apgd: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Ball, steps: int, restarts: int) -> Tensor:
+def start_anew(
+    detector: Detector,
+    images: Tensor,
+    start: int,
+    ball: Ball,
+    *,
+    steps: int,
+    step_size: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the best that the first ascent comes to, from the images, or a later one, from points of the ball."""
+    anew: dict[str, Any] = {"random_start": True, "generator": generator} if start else {}
+    return ascend(detector, images, steps=steps, step_size=step_size, ball=ball, keep="best", **anew)
+
+
+def square(
+    attack: Callable[..., Any],
+    predict: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    ball: Ball,
+    queries: int,
+) -> Tensor:
+    """Return what Square comes to: the images of least margin between the label's logit and the largest other.
+
+    Args:
+        attack: `Package.square`.
+        predict: `(n, *) -> (n, K)` logits, the label's largest. It sees all images for as long as none is beyond that.
+        images: `(n, C, H, W)`.
+        labels: `(n,)` int64.
+        ball: with a positive radius.
+        queries: at least 1.
+    """
     norm, radius = budget(ball)
-    attack = apgd(partial(_two_logits, rise, _LEVEL), n_iter=steps, norm=_NORMS[norm], n_restarts=restarts, eps=radius)
-    # only best_loss goes on where the first logit has been left
-    points: Tensor = attack.perturb(images, torch.zeros(len(images)), best_loss=True)
-    return points
-
-
-def _square(square: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Ball, queries: int) -> Tensor:
-    norm, radius = budget(ball)
-    predict = partial(_two_logits, rise, _BELOW)
-    attack = square(predict, norm=_NORMS[norm], n_queries=queries, eps=radius)
-    attack.init_hyperparam(images)
-    # a single run, since perturb returns what left the first logit and nothing else
-    _, points = attack.attack_single_run(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
+    squares = attack(predict, norm=NORMS[norm], n_queries=queries, eps=radius)
+    squares.init_hyperparam(images)
+    # a single run, since perturb returns what left the label and nothing else
+    _, points = squares.attack_single_run(images, labels)
     found: Tensor = points
     return found
 
 
-def _ascent(
-    detector: Detector, images: Tensor, start: int, ball: Ball, *, steps: int, generator: torch.Generator
-) -> Tensor:
-    """Return what the first ascent comes to, from the images, or a later one, from points of the ball."""
-    anew: dict[str, Any] = {"random_start": True, "generator": generator} if start else {}
-    return ascend(detector, images, steps=steps, step_size=crossing(ball, steps=steps), ball=ball, keep="best", **anew)
-
-
-def _two_logits(rise: Detector, level: float, points: Tensor) -> Tensor:
-    """Return the logits 0 and g, always of all the images: neither attack drops one before g has passed 0."""
-    above = rise(points)
-    return torch.stack([torch.zeros_like(above), level + above], dim=1).float()
-
-
-def _look(detector: Detector, points: Tensor) -> Tensor:
-    values = logits(detector, points, batch_size=len(points))
-    if not torch.isfinite(values).all():
-        raise ValueError("expected finite logits, got some that are not")
-    return values
-
-
-def _check(
+def check_attack(
     images: Tensor,
     *,
     steps: int,
@@ -252,6 +294,16 @@ def _check(
     seed: int,
     batch_size: int,
 ) -> None:
+    """Check what attacks of a batch of images take, all but the ball.
+
+    Raises:
+        ValueError: as `worst_case`.
+
+    Example:
+        >>> check_attack(torch.rand(1, 2), steps=0, restarts=1, queries=0, others={}, seed=0, batch_size=1)
+        Traceback (most recent call last):
+        ValueError: expected steps to be at least 1, got 0
+    """
     if not images.is_floating_point() or images.ndim < 2 or len(images) == 0:
         shape = tuple(images.shape)
         raise ValueError(f"expected images (N, *), N >= 1, floating point, got {shape} {images.dtype}")
@@ -270,3 +322,33 @@ def _check(
     for name, points in others.items():
         if points.shape != images.shape:
             raise ValueError(f"expected {name} of shape {tuple(images.shape)}, got {tuple(points.shape)}")
+
+
+def _rise(detector: Detector, best: Best, generator: torch.Generator) -> Detector:
+    """Return the logits' rise above the clean ones, for all of the images, in units of their spread in the ball."""
+    images, clean = best.images, best.clean
+    neighbours = best.ball.random_start(images, generator=generator).clamp(*UNIT_BOX)
+    spread = (best.look(neighbours) - clean).abs().mean()
+    scale = spread if spread > 0 else torch.ones_like(spread)
+    return lambda points: (detector(points.to(images.dtype)) - clean) / scale
+
+
+def _apgd(apgd: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Ball, steps: int, restarts: int) -> Tensor:
+    norm, radius = budget(ball)
+    attack = apgd(partial(_two_logits, rise, _LEVEL), n_iter=steps, norm=NORMS[norm], n_restarts=restarts, eps=radius)
+    # only best_loss goes on where the first logit has been left
+    points: Tensor = attack.perturb(images, torch.zeros(len(images)), best_loss=True)
+    return points
+
+
+def _two_logits(rise: Detector, level: float, points: Tensor) -> Tensor:
+    """Return the logits 0 and g, always of all the images: neither attack drops one before g has passed 0."""
+    above = rise(points)
+    return torch.stack([torch.zeros_like(above), level + above], dim=1).float()
+
+
+def _look(detector: Detector, points: Tensor) -> Tensor:
+    values = logits(detector, points, batch_size=len(points))
+    if not torch.isfinite(values).all():
+        raise ValueError("expected finite logits, got some that are not")
+    return values
