@@ -1,8 +1,9 @@
 """The ten detectors of a committee trained together against the ten trained in turn, alternating in one process.
 
-Each detector is of one class of random images against the rest. Both ways draw the same batches and come to the same
-weights but for rounding. A step is a whole training step of `genat.fit`, as it reports it, of all ten. Usage:
-python -m benchmarks.committee [--rounds 7]. Writes results/benchmarks/committee.json.
+Each detector is of one class of random images against the rest. Both ways draw the same batches; how far apart their
+weights are is told after one step, and after a round, over which rounding may grow. A step is a whole training step of
+`genat.fit`, as it reports it, of all ten. Usage: python -m benchmarks.committee [--rounds 7]. Writes
+results/benchmarks/committee.json.
 """
 
 import argparse
@@ -124,7 +125,13 @@ def measure(case: Case, *, rounds: int) -> dict[str, float]:
     ratios = [apart / together for together, apart in zip(seconds["together"], seconds["apart"], strict=True)]
     row = {f"{way}_ms": 1e3 * statistics.median(times) for way, times in seconds.items()}
     row |= {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
-    row |= {"largest_difference": max(differences), "matmul_gflops": max(peaks)}
+    first = [[one for some in case.ways[way] for one in train(case, some, iterations=1)[0]] for way in case.ways]
+    row |= {
+        "largest_difference_after_one_step": max(map(difference, *first)),
+        "largest_difference": max(differences),
+        "median_difference": statistics.median(differences),
+        "matmul_gflops": max(peaks),
+    }
     row["gflop"] = operations(case) / 1e9
     for way, times in seconds.items():
         row[f"{way}_share_of_peak"] = row["gflop"] / statistics.median(times) / max(peaks)
