@@ -187,6 +187,28 @@ def radii(at: Sequence[float], curves: Mapping[str, Sequence[float]], *, first: 
     return _png(figure)
 
 
+def trade_offs(found: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, first: str) -> bytes:
+    """Return errors under attack against the accuracy on clean data that each threshold keeps, one curve a system.
+
+    Args:
+        found: accuracies and errors by system, a pair a threshold.
+        first: the system that is drawn to stand out.
+
+    Example:
+        >>> trade_offs({"ours": ([0.9, 0.5], [0.3, 0.1]), "theirs": ([0.9, 0.5], [0.4, 0.2])}, first="ours")[1:4]
+        b'PNG'
+    """
+    figure, axes = _chart("clean images accepted and right", "error under attack")
+    others = [name for name in found if name != first]
+    for name, color in zip(others, _colors(len(others)), strict=True):
+        axes.plot(*found[name], color=color, linewidth=1.3, label=name)
+    axes.plot(*found[first], color=INSIDE, linewidth=2.6, label=first)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _png(figure)
+
+
 def curves(records: Sequence[Mapping[str, float]]) -> bytes:
     """Return a training's curves: loss, adversarial AUROC, mean logits and ascent steps against iterations.
 

@@ -140,7 +140,14 @@ def test_the_worst_is_the_best_of_each_inside_ball_and_box(
         batch_size=6,
         others={"far": 2 - 3 * edge},
     )
-    names = (*OWN, *(("combined", "combined margin") if which == 2 else ()), *PACKAGE, "square", "far")
+    names = (
+        *OWN,
+        *(() if threshold is None else ("accepted",)),
+        *(("combined", "combined margin") if which == 2 else ()),
+        *PACKAGE,
+        "square",
+        "far",
+    )
     assert attacked.names == names
     torch.testing.assert_close(attacked.wrong, torch.stack(list(attacked.each.values())).amax(0), rtol=0, atol=0)
     torch.testing.assert_close(attacked.wrong, score_if_wrong(system, labels, attacked.images), rtol=1e-5, atol=1e-5)
@@ -186,7 +193,7 @@ def test_a_rejecting_system_of_three_classes_is_enough_for_the_targeted_loss(ima
     assert "apgd-t" not in run(system, images, steps=2).names
     assert "apgd-t" in run(system, images, steps=2, threshold=0.0).names
     two = Generative(committee(mlp(0, 2), 2))
-    assert run(two, images, steps=2, threshold=0.0).names == (*OWN, "apgd-ce", "fab")
+    assert run(two, images, steps=2, threshold=0.0).names == (*OWN, "accepted", "apgd-ce", "fab")
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["generative", "confident", "integrated"])

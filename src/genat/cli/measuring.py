@@ -1,6 +1,7 @@
 """Commands that measure a run, and show it."""
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genat.cli.arguments import Json, RunFolder, command_line, parse_numbers, say
-from genat.cli.printing import print_benchmark, print_figures
+from genat.cli.printing import print_benchmark, print_figures, print_robustness
 
 if TYPE_CHECKING:
     from genat.runs import Run
@@ -19,6 +20,7 @@ class Protocol(StrEnum):
     """What can be evaluated beside the run itself."""
 
     OOD = "ood"
+    ROBUSTNESS = "robustness"
 
 
 class Norm(StrEnum):
@@ -40,8 +42,9 @@ def evaluate(
     protocol: Annotated[
         Protocol | None,
         typer.Argument(
-            metavar="[ood]",
-            help="ood sets classifiers beside the run and attacks each; else the run alone is measured.",
+            metavar="[ood|robustness]",
+            help="ood sets classifiers beside the run and attacks each; robustness attacks a committee, its detectors "
+            "and the whole, beside classifiers; else the run alone is measured.",
         ),
     ] = None,
     *,
@@ -53,12 +56,16 @@ def evaluate(
         str,
         typer.Option(
             metavar="PEERS",
-            help="ood: some of plain, outlier-exposure, acet, ratio and madry with commas between, all or none.",
+            help="ood: some of plain, outlier-exposure, acet, ratio and madry with commas between, all or none; "
+            "robustness: of plain, madry and trades.",
         ),
     ] = "all",
-    scale: Annotated[Scale, typer.Option(help="ood: 256 images a family and short attacks, or 1024 and long.")] = (
-        Scale.QUICK
-    ),
+    scale: Annotated[
+        Scale,
+        typer.Option(
+            help="ood: 256 images a family and short attacks, or 1024 and long; robustness: 200 images, or 1000."
+        ),
+    ] = Scale.QUICK,
     family: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,8 +74,14 @@ def evaluate(
             "there and that training has not seen.",
         ),
     ] = None,
-    norm: Annotated[Norm, typer.Option(help="ood: of the attacks' balls.")] = Norm.L2,
-    radii: Annotated[str, typer.Option(help="ood: of the attacks, such as 0.5,1.0.")] = "1.0",
+    norm: Annotated[
+        Norm | None,
+        typer.Option(help="Of the attacks' balls. ood: l2 by default; robustness: the training's."),
+    ] = None,
+    radii: Annotated[
+        str | None,
+        typer.Option(help="Of the attacks, such as 0.5,1.0. ood: 1.0 by default; robustness: one, or the training's."),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +108,10 @@ def evaluate(
     if protocol is Protocol.OOD:
         measured = _benchmark(loaded, images, against, scale=scale, families=family, norm=norm, radii=radii)
         show_benchmark(loaded, measured, as_json=as_json)
+        return
+    if protocol is Protocol.ROBUSTNESS:
+        measured = _robustness(loaded, images, against, scale=scale, norm=norm, radii=radii)
+        show_robustness(loaded, measured, as_json=as_json)
         return
     figures = run_evaluation(
         loaded,
@@ -127,6 +144,48 @@ def show_benchmark(run: "Run", figures: dict[str, Any], *, as_json: bool) -> Non
     typer.echo(f"report: {page}")
 
 
+def show_robustness(run: "Run", figures: dict[str, Any], *, as_json: bool) -> None:
+    """Print a committee's figures under attack, and write the run's report anew."""
+    from genat import report
+
+    page = report.write(run, command=command_line())
+    if as_json:
+        typer.echo(json.dumps(figures | {"report": str(page)}))
+        return
+    print_robustness(figures)
+    typer.echo(f"report: {page}")
+
+
+def _robustness(
+    run: "Run", images: "Images | None", against: str, *, scale: Scale, norm: Norm | None, radii: str | None
+) -> dict[str, Any]:
+    from genat.balls import L2Ball, LinfBall
+    from genat.evaluation.robustness import PEERS, SCALES, robustness
+
+    ball: L2Ball | LinfBall | None = None
+    if (norm is None) != (radii is None):
+        raise ValueError("expected --norm and --radii, or neither for the training's ball, got one")
+    if norm is not None and radii is not None:
+        numbers = parse_numbers(radii, "--radii")
+        if len(numbers) != 1:
+            raise ValueError(f"--radii: expected one radius with robustness, got {len(numbers)}")
+        ball = (L2Ball if norm is Norm.L2 else LinfBall)(numbers[0])
+    return robustness(
+        run,
+        images=images,
+        against=_names(against, PEERS),
+        scale=SCALES[scale],
+        ball=ball,
+        command=command_line(),
+        say=say,
+    )
+
+
+def _names(against: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the peers that were asked for by name."""
+    return {"all": tuple(known), "none": ()}.get(against, tuple(name.strip() for name in against.split(",")))
+
+
 def _benchmark(
     run: "Run",
     images: "Images | None",
@@ -134,22 +193,21 @@ def _benchmark(
     *,
     scale: Scale,
     families: list[str] | None,
-    norm: Norm,
-    radii: str,
+    norm: Norm | None,
+    radii: str | None,
 ) -> dict[str, Any]:
     from genat.balls import L2Ball, LinfBall
     from genat.baselines.exposure import EXPOSURES
     from genat.evaluation.benchmark import SCALES, benchmark
 
-    peers = {"all": tuple(EXPOSURES), "none": ()}.get(against, tuple(name.strip() for name in against.split(",")))
-    ball = L2Ball if norm is Norm.L2 else LinfBall
+    ball = LinfBall if norm is Norm.LINF else L2Ball
     return benchmark(
         run,
         images=images,
         outside=families,
-        against=peers,
+        against=_names(against, tuple(EXPOSURES)),
         scale=SCALES[scale],
-        balls=[ball(radius) for radius in parse_numbers(radii, "--radii")],
+        balls=[ball(radius) for radius in parse_numbers(radii or "1.0", "--radii")],
         command=command_line(),
         say=say,
     )

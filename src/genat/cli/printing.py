@@ -60,6 +60,28 @@ def print_benchmark(figures: dict[str, Any]) -> None:
         print_table(content)
 
 
+def print_robustness(figures: dict[str, Any]) -> None:
+    """Print a committee under attack: its detectors, the systems, attack by attack, and growing balls."""
+    from genat.report import robustness
+
+    print_table(robustness.detectors_table(figures))
+    typer.echo()
+    typer.echo(robustness.words(figures))
+    without = robustness.attacks_table(figures, "each_without_rejection")
+    for title, content in (
+        ("", robustness.systems_table(figures)),
+        ("error at equal accuracy", robustness.compared_table(figures)),
+        ("error, attack by attack", robustness.attacks_table(figures)),
+        ("error without rejection, attack by attack", without),
+        ("growing balls", robustness.growing_table(figures)),
+    ):
+        typer.echo()
+        if title:
+            typer.echo(title)
+        print_table(content)
+    typer.echo(robustness.nearest_words(figures))
+
+
 def print_table(content: "Content") -> None:
     """Print a table, on lines as wide as it needs where the output is no terminal."""
     from rich.console import Console

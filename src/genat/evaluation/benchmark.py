@@ -19,7 +19,7 @@ from genat.adversaries import budget, worst_case
 from genat.balls import Ball, L2Ball
 from genat.baselines.exposure import EXPOSURES
 from genat.evaluation import families, rivals
-from genat.evaluation.keeping import Kept, keep, kept
+from genat.evaluation.keeping import Kept, keep, kept, read_table
 from genat.evaluation.ood import OodRow, label, row
 from genat.evaluation.scores import Confidence, post_hoc
 from genat.provenance import provenance
@@ -162,14 +162,7 @@ def read(folder: str | Path) -> dict[str, Any] | None:
     Raises:
         ValueError: where the file cannot be read: one line that names it.
     """
-    path = Path(folder) / FOLDER / TABLE
-    if not path.exists():
-        return None
-    try:
-        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a table of figures, got a file that cannot be read: {error}") from None
-    return figures
+    return read_table(Path(folder) / FOLDER / TABLE)
 
 
 def _scores(

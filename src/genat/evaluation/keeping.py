@@ -74,3 +74,18 @@ def kept(path: Path, *, record: Mapping[str, Any], what: str) -> Kept | None:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: expected {what}, got a damaged file ({reason}): delete it") from None
     return Kept(tensors, made)
+
+
+def read_table(path: Path) -> dict[str, Any] | None:
+    """Return an evaluation's figures, None where there is no such file.
+
+    Raises:
+        ValueError: where the file cannot be read: one line that names it.
+    """
+    if not path.exists():
+        return None
+    try:
+        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a table of figures, got a file that cannot be read: {error}") from None
+    return figures

@@ -1,6 +1,6 @@
 """What a person sees of a run: results as pictures in its folder, and one HTML file that shows all of it."""
 
-from genat.report import benchmarks
+from genat.report import benchmarks, robustness
 from genat.report.edits import composed, denoised, inpainted, interpolated, masked, transformed
 from genat.report.page import REPORT, write
 from genat.report.results import EDITED, SHOWN_WAYS, TRANSFORMED, Edited, make_samples, save, save_samples
@@ -34,6 +34,7 @@ __all__ = [
     "make_samples",
     "masked",
     "recognition",
+    "robustness",
     "save",
     "save_samples",
     "transformed",

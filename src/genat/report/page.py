@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from genat import checkpoints, config
-from genat.evaluation import benchmark, protocol
+from genat.evaluation import benchmark, protocol, robustness
 from genat.provenance import provenance
 from genat.report import benchmarks, sections
+from genat.report import robustness as under_attack
 from genat.runs import Run
 
 REPORT = "report.html"
@@ -33,13 +34,14 @@ def write(run: Run, *, command: str = "genat report") -> Path:
     table = benchmark.read(run.folder)
     if table is not None:
         shown += benchmarks.sections(table)
+    attacked = robustness.read(run.folder)
+    if attacked is not None:
+        shown += under_attack.sections(attacked)
     shown.append(sections.training(run))
     environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
     html = environment.get_template("report.html").render(
         title=f"{run.config.name}: {run.folder.resolve().name}",
-        lead=f"A detector trained for {run.iteration:,} steps by unconstrained generative adversarial training."
-        if run.config.ball.radius is None
-        else f"A detector trained for {run.iteration:,} steps by generative adversarial training.",
+        lead=_lead(run),
         sections=shown,
         provenance=provenance(command) if evaluation is None else evaluation[0]["made"],
         config=config.dump(run.config),
@@ -47,3 +49,9 @@ def write(run: Run, *, command: str = "genat report") -> Path:
     path = run.folder / REPORT
     checkpoints.write_text(path, html)
     return path
+
+
+def _lead(run: Run) -> str:
+    what = f"A committee of {len(run.classes)} detectors" if run.config.committee else "A detector"
+    how = "unconstrained generative" if run.config.ball.radius is None else "generative"
+    return f"{what} trained for {run.iteration:,} steps by {how} adversarial training."

@@ -51,6 +51,7 @@ class Task:
     targets: int
     generator: torch.Generator
     passes: Passes = field(default_factory=Passes)
+    threshold: float | None = None
 
     @property
     def logits(self) -> View:
@@ -97,6 +98,9 @@ class Task:
         logits = self.logits
         yield "margin", lambda points: lead(logits(points), labels)
         yield "cross-entropy", objectives.cross_entropy(self.softened(logits), labels)
+        if self.threshold is not None:
+            merged = through(objectives.leaving(system, labels, threshold=self.threshold))
+            yield "accepted", lambda points: lead(merged(points), labels)
         if isinstance(system, Integrated):
             yield "combined", through(objectives.combined(system, labels))
             yield "combined margin", through(objectives.combined_margin(system, labels))

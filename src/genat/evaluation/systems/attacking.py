@@ -72,6 +72,7 @@ def attack_system(
       margins at the image.
     - "margin" raises :math:`\max_{i \ne y} m_i - m_y` and "cross-entropy" the cross-entropy of the margins m; of an
       `Integrated` system, of its classifier's logits.
+    - "accepted", with a threshold, raises how far another class than the label is ahead of both label and rejection.
     - "combined" and "combined margin", of an `Integrated` system only, take classifier and detectors together, see
       `objectives.combined` and `objectives.combined_margin`.
 
@@ -145,7 +146,7 @@ def attack_system(
                 labels[rows].to(images.device, copy=True),
             )
             best = Best(passes.through(partial(score_if_wrong, system, right)), batch, ball)
-            task = Task(system, batch, right, ball, steps, restarts, targets, generator, passes)
+            task = Task(system, batch, right, ball, steps, restarts, targets, generator, passes, threshold)
             found = chain(task.ascents(crossing(ball, steps=steps)), _foreign(attacks, task, threshold, queries))
             for name, points in chain(found, ((name, points[rows]) for name, points in others.items())):
                 best.take(name, points)

@@ -96,7 +96,7 @@ def growing(
             batches = torch.split(images, batch_size), torch.split(labels, batch_size)
             for batch, right in zip(*batches, strict=True):
                 best = Best(partial(score_if_wrong, system, right), batch, ball)
-                task = Task(system, batch, right, ball, steps, restarts, targets, generator)
+                task = Task(system, batch, right, ball, steps, restarts, targets, generator, threshold=threshold)
                 for name, points in task.ascents(step_size):
                     best.take(name, points)
                 parts.append(best.values)

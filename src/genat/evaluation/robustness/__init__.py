@@ -1,0 +1,6 @@
+"""`genat evaluate RUN robustness`: a committee under attack, detector by detector and whole, beside classifiers."""
+
+from genat.evaluation.robustness.protocol import COMMITTEE, FOLDER, INTEGRATED, PEERS, TABLE, read, robustness
+from genat.evaluation.robustness.scales import SCALES, Scale
+
+__all__ = ["COMMITTEE", "FOLDER", "INTEGRATED", "PEERS", "SCALES", "TABLE", "Scale", "read", "robustness"]
