@@ -85,7 +85,7 @@ def test_what_is_no_committee_in_a_ball_is_refused(run_cli: Cli, tiny_run: Path,
         gat2020(runs.load(tiny_run))
     code, out, err = run_cli("reproduce", "gat2020", "digits", "--run", tmp_path / "run")
     assert (code, out, err) == (2, "", "genat: gat2020: expected a preset of a committee in a ball, got digits\n")
-    code, _, err = run_cli("reproduce", "gat2020", f"data.path={tmp_path}", "--run", tmp_path / "run")
+    code, _, err = run_cli("reproduce", "gat2020", f"data.path={tmp_path}", "--run", tmp_path / "new")
     assert code == 2
     assert "four IDX files" in err
 
