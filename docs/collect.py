@@ -2,12 +2,16 @@
 
 Tables and figures go to results/, chosen pictures to docs/images/.
 
-Usage: python docs/collect.py, after `make simulations`, `make stability` or `make images`. What is not there is left as
+Usage: python docs/collect.py, after `make simulations`, `make stability`, `make images` or committees trained
+into runs/committees/NAME/seed-N. What is not there is left as
 it was.
 """
 
+import json
 import shutil
 from pathlib import Path
+
+from genat.report import robustness
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS, RESULTS, IMAGES = ROOT / "runs", ROOT / "results", ROOT / "docs/images"
@@ -62,6 +66,16 @@ def main() -> None:
     for table in sorted(RUNS.glob("images/*/seed-*/ood/table.json")):
         run = table.parents[1]
         take(table, RESULTS / "ood" / run.parent.name / f"{run.name}.json")
+    take_committees()
+
+
+def take_committees() -> None:
+    for table in sorted(RUNS.glob("committees/*/seed-*/robustness/table.json")):
+        run = table.parents[1]
+        take(table, RESULTS / "robustness" / run.parent.name / f"{run.name}.json")
+        if run.name == "seed-0":
+            figures = json.loads(table.read_text(encoding="utf-8"))
+            (IMAGES / f"robustness-{run.parent.name}.png").write_bytes(robustness.curves(figures))
 
 
 def take(source: Path, target: Path) -> None:

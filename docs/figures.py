@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from genat.adapters.tables import CHOSEN_ON, REPORTED, summary
 from genat.config import Config
-from genat.report import Table, benchmarks, detection_table
+from genat.report import Table, benchmarks, detection_table, robustness
 from genat.simulations import table as simulations
 from genat.theory.figures import table as theory_table
 
@@ -26,6 +26,7 @@ THEORY = ROOT / "results" / "theory" / "games.json"
 TABLES = {"comparison": REPORTED, "choices": CHOSEN_ON}
 SIMULATIONS = ROOT / "results" / "simulations"
 OOD = sorted((ROOT / "results" / "ood").glob("*"))
+COMMITTEES = sorted((ROOT / "results" / "robustness").glob("*"))
 PEERS = {
     "iterations": ("iterations", ",.0f"),
     "passes": ("passes", ",.0f"),
@@ -40,6 +41,9 @@ def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block(), "step": step_block()}
     blocks |= theory_blocks() | simulation_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
+    blocks |= {
+        f"robustness-{folder.name}": robustness_block(read(sorted(folder.glob("seed-*.json")))) for folder in COMMITTEES
+    }
     blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
     stale = [
         path
@@ -160,13 +164,40 @@ def ood_block(found: list[dict[str, Any]]) -> str:
         "AUROC of this library's detector under each attack alone, the interval of the first training.",
     ]
     parts = [f"{markdown(*table)}\n\n{note}" for table, note in zip(tables, notes, strict=True)]
-    peers = [
-        [name, *(spread([one["peers"][name][key] for one in found], form) for key, form in PEERS.values())]
-        for name in first["peers"]
-    ]
-    trained = [markdown(["classifier", *PEERS], peers)] if peers else []
+    peers = [markdown(["classifier", *PEERS], trained(found))] if first["peers"] else []
     record = {key: value for key, value in first["made"].items() if key != "seconds"}  # of the last go
-    return "\n\n".join([benchmarks.words(first), *parts, *trained, made(record, seeds=len(found))])
+    return "\n\n".join([benchmarks.words(first), *parts, *peers, made(record, seeds=len(found))])
+
+
+def robustness_block(found: list[dict[str, Any]]) -> str:
+    """Return committees under attack: detectors, systems, at equal accuracy, attack by attack, growing balls."""
+    first = found[0]
+    parts = [
+        markdown(*averaged([robustness.detectors_table(one) for one in found])),
+        f"AUROC of each detector, {over(len(found))}; the interval of the first training.",
+        robustness.words(first),
+        markdown(*averaged([robustness.systems_table(one) for one in found])),
+        "The error under attack at equal shares of clean images accepted and right:",
+        markdown(*averaged([robustness.compared_table(one) for one in found])),
+        "Attack by attack, at each system's threshold:",
+        markdown(*averaged([robustness.attacks_table(one) for one in found])),
+        "The same where nothing is rejected:",
+        markdown(*averaged([robustness.attacks_table(one, "each_without_rejection") for one in found])),
+        "The committee alone, nothing rejected, as ball and budget grow:",
+        markdown(*averaged([robustness.growing_table(one) for one in found])),
+        robustness.nearest_words(first),
+    ]
+    if first["peers"]:
+        parts.append(markdown(["classifier", *PEERS], trained(found)))
+    return "\n\n".join([*parts, made(first["made"], seeds=len(found))])
+
+
+def trained(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row of figures for each classifier that was trained beside."""
+    return [
+        [name, *(spread([one["peers"][name][key] for one in found], form) for key, form in PEERS.values())]
+        for name in found[0]["peers"]
+    ]
 
 
 def averaged(tables: list[Table], *, sort: bool = False) -> tuple[list[str], list[list[str]]]:

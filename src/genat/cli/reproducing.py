@@ -69,7 +69,7 @@ def reproduce(
     """
     keys = overrides or []
     if preset is not None and "=" in preset:
-        preset, keys = None, [preset, *keys]
+        keys, preset = [preset, *keys], None
     if study is Study.GAT2020:
         _gat2020(configured(preset or "committee-mnist", keys), run, scale=scale, as_json=as_json)
         return
