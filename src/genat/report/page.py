@@ -36,7 +36,7 @@ def write(run: Run, *, command: str = "genat report") -> Path:
         shown += benchmarks.sections(table)
     attacked = robustness.read(run.folder)
     if attacked is not None:
-        shown += under_attack.sections(attacked)
+        shown += under_attack.sections(attacked, run.folder / robustness.FOLDER)
     shown.append(sections.training(run))
     environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
     html = environment.get_template("report.html").render(

@@ -1,10 +1,12 @@
 """A committee under attack in words and tables: its detectors, whole systems, attack by attack."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from genat import plots
 from genat.evaluation.ood import label
+from genat.evaluation.robustness import PICTURES
 from genat.report.sections import Picture, Section, Table
 
 Figures = Mapping[str, Any]
@@ -134,9 +136,27 @@ def curves(figures: Figures) -> bytes:
     return plots.trade_offs(found, first=figures["systems"][0]["system"])
 
 
-def sections(figures: Figures) -> list[Section]:
-    """Return the evaluation as a report shows it."""
+def noise_table(figures: Figures) -> Table:
+    """Return the logit of noise climbed on each detector, after so many steps, and the mean logit of its samples."""
+    found = figures["synthesis"]
+    cells = [
+        [name, *(f"{value:.2f}" for value in logits), f"{own:.2f}"]
+        for name, logits, own in zip(figures["inside"]["classes"], found["noise"], found["samples"], strict=True)
+    ]
+    return Table(["detector", *(f"noise, {step} steps" for step in found["at"]), "samples"], cells)
+
+
+def sections(figures: Figures, folder: Path) -> list[Section]:
+    """Return the evaluation as a report shows it.
+
+    Args:
+        figures: of the evaluation.
+        folder: that its pictures are in.
+    """
     picture = Picture(curves(figures), "each point a threshold; lower and further right is better", pixels=False)
+    made = [
+        Picture((folder / name).read_bytes(), caption) for name, caption in PICTURES.items() if (folder / name).exists()
+    ]
     alone = "AUROC of each detector, clean images of its class against images of the others, moved towards it."
     without = "The same where nothing is rejected: the share of images that get a wrong label."
     grown = "Where ball and budget grow and errors do not, it is the attack that fails. " + nearest_words(figures)
@@ -147,6 +167,7 @@ def sections(figures: Figures) -> list[Section]:
         Section("System by system, attack by attack", [], [], attacks_table(figures), ""),
         Section("Without rejection", [without], [], attacks_table(figures, "each_without_rejection"), ""),
         Section("Growing balls", [grown], [], growing_table(figures), ""),
+        Section("What each detector makes", ["Logits of what was climbed."], made, noise_table(figures), ""),
     ]
 
 

@@ -21,6 +21,7 @@ from genat.evaluation.ood import row
 from genat.evaluation.robustness.cells import SEED, Found, attacked, cell, each_of, state, with_names
 from genat.evaluation.robustness.figures import compared, grown, measured, nearest, thresholds
 from genat.evaluation.robustness.scales import SCALES, Scale
+from genat.evaluation.robustness.synthesis import synthesis
 from genat.evaluation.scores import post_hoc
 from genat.networks import Committee
 from genat.provenance import provenance
@@ -99,13 +100,14 @@ def robustness(
     folder = run.folder / FOLDER
     say(f"{len(whole)} {part} images of {whole.name}")
     detectors = _detectors(committee, whole, labels, order, ball, scale=scale, folder=folder / CELLS, say=say)
-    systems, trained = _systems(run, committee, data, against, ball, device=device, say=say)
+    systems, classifiers, trained = _systems(run, committee, data, against, ball, device=device, say=say)
     chosen, right = whole.take(order[: scale.n]).tensor(), labels[order[: scale.n]]
     levels = thresholds(systems, _validation(data))
     cells = attacked(systems, levels, chosen, right, ball, scale=scale, folder=folder / CELLS, say=say)
     rows = measured(systems, levels, cells, chosen, right)
     few, their = chosen[: scale.few], right[: scale.few]
-    say("growing balls, and the nearest errors")
+    say("growing balls, the nearest errors, and what each detector makes")
+    plain = classifiers.get("plain")
     figures = {
         "inside": {"n": len(chosen), "part": part, "name": whole.name, "classes": list(run.classes)},
         "ball": dict(zip(("norm", "radius"), budget(ball), strict=True)),
@@ -115,10 +117,10 @@ def robustness(
         "compared": compared(rows),
         "growing": grown(systems[COMMITTEE], few, their, ball, scale=scale),
         "nearest": nearest(systems[COMMITTEE], few, their, threshold=levels[COMMITTEE], scale=scale),
+        "synthesis": synthesis(run, data.train, classifier=plain, folder=folder),
         "peers": trained,
         "made": provenance(command),
     }
-    folder.mkdir(exist_ok=True)
     checkpoints.write_text(folder / TABLE, json.dumps(figures, indent=1) + "\n")
     return figures
 
@@ -199,16 +201,17 @@ def _systems(
     *,
     device: torch.device,
     say: Callable[[str], None],
-) -> tuple[dict[str, System], dict[str, dict[str, Any]]]:
-    """Return the systems by name, and how the classifiers were trained."""
+) -> tuple[dict[str, System], dict[str, nn.Module], dict[str, dict[str, Any]]]:
+    """Return the systems by name, the classifiers, and how they were trained."""
     systems: dict[str, System] = {COMMITTEE: Generative(committee)}
+    classifiers: dict[str, nn.Module] = {}
     trained: dict[str, dict[str, Any]] = {}
     ways = within(ball)
     for name in against:
         cap = {"epochs": rivals.EPOCHS} if name == "plain" else {"epochs": None}
         known = name if name == "plain" else f"{name}-{'-'.join(map(str, budget(ball)))}"  # another ball is another one
         rival = rivals.rival(run, data, known, how=ways[name], device=device, say=say, **cap)
-        trained[name] = rival.made
+        trained[name], classifiers[name] = rival.made, rival.classifier
         classifier = networks.Hosted(rival.classifier, device)
         systems[name] = Confident(classifier, classes=len(run.classes))
         if name == "plain":
@@ -220,7 +223,7 @@ def _systems(
                 same = Committee([networks.Hosted(scores[score], device)] * len(run.classes))
                 systems[f"plain, {score}"] = Integrated(classifier, same)
             systems[INTEGRATED] = Integrated(classifier, committee)
-    return systems, trained
+    return systems, classifiers, trained
 
 
 def _validation(data: assemble.Data) -> Tensor:
