@@ -97,6 +97,29 @@ def test_the_rest_is_told(measured: tuple[Path, dict[str, Any], list[str]]) -> N
     assert any(line.startswith("system trades: wrong on") for line in lines)
 
 
+def test_what_each_detector_makes_is_told_and_shown(measured: tuple[Path, dict[str, Any], list[str]]) -> None:
+    folder, figures, _ = measured
+    found = figures["synthesis"]
+    assert found["at"] == [0, 50, 100, 150, 200]
+    assert len(found["noise"]) == len(found["samples"]) == 3
+    assert all(logits[-1] > logits[0] for logits in found["noise"])
+    assert {path.name for path in (folder / "robustness").glob("*.png")} == set(robustness.PICTURES)
+    assert [row[0] for row in report.robustness.noise_table(figures).rows] == ["0", "1", "2"]
+
+
+def test_the_nearest_is_by_the_cosine_of_features() -> None:
+    from genat.evaluation.robustness.synthesis import nearest
+
+    known = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert nearest(torch.tensor([[0.1, 5.0], [3.0, 2.9]]), known, classifier=None).tolist() == [1, 2]
+    with torch.random.fork_rng(devices=[]):
+        turned = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2))
+    with torch.no_grad():
+        turned[0].weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 1.0]]))  # it sees the second coordinate alone
+    seen = known + torch.tensor([0.0, 0.5])
+    assert nearest(torch.tensor([[9.0, -1.0]]), torch.cat([seen, -seen]), classifier=turned).item() >= 3
+
+
 def test_classifiers_learn_in_the_runs_own_ball(measured: tuple[Path, dict[str, Any], list[str]]) -> None:
     folder, figures, _ = measured
     assert figures["peers"]["madry"]["exposure"]["inside"] == "LinfBall(0.1)"
@@ -154,6 +177,7 @@ def test_the_report_shows_it(folder: Path) -> None:
         "At equal accuracy",
         "Without rejection",
         "Growing",
+        "What each detector makes",
     ):
         assert title in page
     assert "A committee of 3 detectors" in page
