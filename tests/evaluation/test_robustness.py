@@ -112,10 +112,10 @@ def test_the_nearest_is_by_the_cosine_of_features() -> None:
 
     known = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     assert nearest(torch.tensor([[0.1, 5.0], [3.0, 2.9]]), known, classifier=None).tolist() == [1, 2]
-    with torch.random.fork_rng(devices=[]):
-        turned = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2))
-    with torch.no_grad():
-        turned[0].weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 1.0]]))  # it sees the second coordinate alone
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        second = torch.nn.Linear(2, 2, bias=False)
+        second.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 1.0]]))  # it sees the second coordinate alone
+        turned = torch.nn.Sequential(second, torch.nn.Linear(2, 2))
     seen = known + torch.tensor([0.0, 0.5])
     assert nearest(torch.tensor([[9.0, -1.0]]), torch.cat([seen, -seen]), classifier=turned).item() >= 3
 
