@@ -78,6 +78,22 @@ def test_a_detector_of_a_stack_is_a_copy_and_others_are_shared() -> None:
     assert trunk.classify(x).abs().sum() == 0
 
 
+def test_one_detector_for_several_classes_is_run_once() -> None:
+    runs: list[int] = []
+
+    class Counted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            runs.append(len(x))
+            return x.flatten(1).sum(dim=1)
+
+    counted, other = Counted(), ready()[0]
+    committee = Committee([counted, other, counted])
+    logits = committee.classify(images())
+    assert runs == [5]
+    assert torch.equal(logits[:, 0], logits[:, 2])
+    torch.testing.assert_close(logits[:, 1], other(images()))
+
+
 def test_two_and_a_thousand() -> None:
     assert Committee(ready()[:2]).classify(images()).shape == (5, 2)
     many = Committee(Together(ready()[:1] * 1000, at_once=50))

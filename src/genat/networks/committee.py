@@ -72,7 +72,12 @@ class Committee(nn.Module):
         elif isinstance(self.detectors, Together):
             logits = self.detectors.each(x).movedim(0, 1)
         else:
-            logits = torch.stack([self.one(index, x) for index in range(len(self))], dim=1)
+            assert isinstance(self.detectors, nn.ModuleList), "one of three"
+            found: dict[nn.Module, Tensor] = {}  # one that stands for several classes is run once
+            for index, detector in enumerate(self.detectors):
+                if detector not in found:
+                    found[detector] = self.one(index, x)
+            logits = torch.stack([found[detector] for detector in self.detectors], dim=1)
         if logits.shape != (len(x), len(self)):
             raise ValueError(f"expected logits {(len(x), len(self))} of the committee, got {tuple(logits.shape)}")
         return logits
