@@ -153,6 +153,26 @@ def test_another_ball_is_attacked_anew(folder: Path) -> None:
     assert "transfer" not in wide["systems"][0]["each"]
 
 
+def test_the_nearest_error_is_reached_wherever_it_is() -> None:
+    """Of two detectors, each of one corner of the box, the border is halfway between."""
+    from genat.decisions import Generative
+    from genat.networks import Committee
+
+    class Near(torch.nn.Module):
+        def __init__(self, corner: float) -> None:
+            super().__init__()
+            self.corner = corner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return -(x - self.corner).square().flatten(1).sum(dim=1)
+
+    system = Generative(Committee([Near(0.0), Near(1.0)]))
+    x, y = torch.full((2, 1, 8, 8), 0.05), torch.tensor([0, 0])
+    found = measuring.nearest(system, x, y, threshold=-100.0, scale=SCALES["quick"])
+    assert found["rate"] == 1
+    assert found["mean"] == pytest.approx(0.45 * 8, rel=0.02)
+
+
 def test_scales() -> None:
     assert list(SCALES) == ["quick", "full"]
     assert SCALES["quick"].restarts >= 3

@@ -23,6 +23,7 @@ LEVELS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 _TPR = 0.95
 _AT_ONCE = 256
 _CURVE = 200  # points of a curve, at most
+_MEAN_SHRINK = 0.2  # the mean of steps that shrink to a hundredth, over the first of them
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the ball's radius, where ball and budget grow together
 
 
@@ -112,6 +113,10 @@ def grown(system: System, images: Tensor, labels: Tensor, ball: Ball, *, scale: 
 
 
 def nearest(system: System, images: Tensor, labels: Tensor, *, threshold: float, scale: Scale) -> dict[str, Any]:
-    """Return how far the nearest accepted errors are in L2, on average."""
-    found = minimum_l2(system, images, labels, threshold=threshold, steps=scale.steps, bisections=10, seed=SEED)
+    """Return how far the nearest accepted errors are in L2, on average; the shrinking steps can cross half the box."""
+    reach = math.sqrt(math.prod(images.shape[1:])) / 2
+    size = reach / (scale.steps * _MEAN_SHRINK)
+    found = minimum_l2(
+        system, images, labels, threshold=threshold, steps=scale.steps, step_size=size, bisections=10, seed=SEED
+    )
     return {"n": len(images), "mean": found.mean if found.rate else None, "rate": found.rate, "threshold": threshold}
