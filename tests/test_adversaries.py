@@ -192,6 +192,19 @@ def test_the_cost_is_what_the_detector_saw(
     assert attacked.names == names
 
 
+def test_square_keeps_an_image_that_rises_far_beyond_the_others() -> None:
+    """A logit that is flat for all but one image in a hundred has a tiny mean spread: it rises by thousands of them."""
+    images = torch.full((8, 1, 6, 6), 0.5)
+    images[0] = 0.8
+
+    def cliff(x: Tensor) -> Tensor:
+        return 1e-6 * x.flatten(1).sum(dim=1) + 1e6 * (x.flatten(1).amax(dim=1) - 0.95).clamp(min=0)
+
+    attacked = worst_case(cliff, images, ball=L2Ball(0.3), steps=3, queries=60, own=False)
+    assert attacked.each["Square"][0] > 1e3
+    assert attacked.images.shape == images.shape
+
+
 @pytest.mark.parametrize("ball", BALLS, ids=["l2", "linf"])
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1.0, -295.0), (60.0, 300.0)])
 def test_square_climbs_a_logit_of_any_size_without_gradients(

@@ -16,7 +16,7 @@ from genat.detection import logits
 Norm = Literal["l2", "linf"]
 
 _LEVEL = 20.0  # log(1 + exp g) is g to 2e-9 from here up, and float32 still resolves g to 2e-6
-_BELOW = -1000.0  # Square ends where the second logit passes the first, which no image of a ball brings it to from here
+_BELOW = -1000.0  # Square drops an image whose second logit passes the first: no logarithm of a float is as large
 _SQUARES = 5  # Square lays so many squares along a side
 NORMS = {"l2": "L2", "linf": "Linf"}  # as the package calls them
 
@@ -130,7 +130,7 @@ def worst_case(
             rise = _rise(detector, best, generator)
             best.take("APGD-CE", _apgd(foreign.apgd, rise, batch, ball=ball, steps=steps, restarts=restarts))
             if queries:
-                predict = partial(_two_logits, rise, _BELOW)
+                predict = partial(_two_logits, partial(_logarithmic, rise), _BELOW)
                 first = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
                 best.take("Square", square(foreign.square, predict, batch, first, ball=ball, queries=queries))
             for start in range(restarts if own else 0):
@@ -339,6 +339,15 @@ def _apgd(apgd: Callable[..., Any], rise: Detector, images: Tensor, *, ball: Bal
     # only best_loss goes on where the first logit has been left
     points: Tensor = attack.perturb(images, torch.zeros(len(images)), best_loss=True)
     return points
+
+
+def _logarithmic(rise: Detector, points: Tensor) -> Tensor:
+    """Return the rise on a scale on which it orders images as before, and is never large: sign(g) log(1 + |g|).
+
+    Where a logit is all but flat, a single image may rise by thousands of units of its mean spread.
+    """
+    above = rise(points)
+    return above.sign() * above.abs().log1p()
 
 
 def _two_logits(rise: Detector, level: float, points: Tensor) -> Tensor:
