@@ -76,6 +76,7 @@ def take_committees() -> None:
         if run.name == "seed-0":
             figures = json.loads(table.read_text(encoding="utf-8"))
             (IMAGES / f"robustness-{run.parent.name}.png").write_bytes(robustness.curves(figures))
+            take(table.with_name("synthesis.png"), IMAGES / f"robustness-{run.parent.name}-synthesis.png")
 
 
 def take(source: Path, target: Path) -> None:
