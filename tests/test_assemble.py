@@ -277,11 +277,14 @@ AT_HAND = [name for name, preset in config.presets().items() if preset.data.kind
 
 
 @pytest.mark.parametrize("name", AT_HAND)
-@pytest.mark.parametrize("keys", [[], ["classify={}"]], ids=["detector", "joint"])
+@pytest.mark.parametrize("keys", [[], ["committee=false", "classify={}"]], ids=["detector", "joint"])
 def test_presets_assemble(name: str, keys: list[str]) -> None:
+    if keys and config.load(name).committee:
+        keys = [*keys, "outside=[{kind: uniform-noise}]"]  # a joint network has no other classes
     chosen = config.load(name, keys)
     parts = assemble.target(chosen)
     outside = assemble.outside(chosen, parts.train.shape)
-    detector = assemble.detector(chosen, parts.train.shape, classes=len(parts.train.classes))
+    network = assemble.detector(chosen, parts.train.shape, classes=len(parts.train.classes))
+    detector = assemble.whole(network, parts.train.classes)
     with torch.no_grad():
         assert detector(drawn(outside)).shape == (6,)

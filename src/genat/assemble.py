@@ -151,6 +151,17 @@ def outside(config: Config, shape: tuple[int, ...], data: Data | None = None) ->
     return sources.Mixture(parts, weights=[part.weight for part in config.outside])
 
 
+def learned(config: Config, data: Data) -> tuple[Source | list[Source], Source | list[Source]]:
+    """Return what is learned, augmented as configured, and where ascents start from; of a committee each detector's.
+
+    Raises:
+        ValueError: as `outside` and `members`.
+    """
+    if config.committee:
+        return members(config, data)
+    return data.train.with_augmentation(augmentation(config.augment)), outside(config, data.train.shape, data)
+
+
 def members(config: Config, data: Data) -> tuple[list[Source], list[Source]]:
     """Return what each detector of a committee learns, and where its ascents start from.
 
@@ -258,6 +269,13 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
     if config.init is not None:
         networks.init(weighted, config.init)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # not in its stubs
+
+
+def whole(network: nn.Module, classes: tuple[str, ...]) -> nn.Module:
+    """Return what was trained as the detector that it is: of networks together their committee."""
+    if isinstance(network, networks.Together):
+        return networks.Committee(network, classes=classes)
+    return network
 
 
 def seeds(config: Config, members: int) -> list[int]:

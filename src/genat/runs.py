@@ -244,7 +244,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
-    detector = _whole(detector, classes).to(device).eval().requires_grad_(False)
+    detector = assemble.whole(detector, classes).to(device).eval().requires_grad_(False)
     calibration = _read_calibration(folder, checkpoint)
     return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
 
@@ -281,13 +281,7 @@ def train(
     _check_folder(folder, settings, resume=resume)
     checkpoint = checkpoints.latest(folder / CHECKPOINTS) if resume else None
     data = assemble.target(settings)
-    target: Source | list[Source]
-    outside: Source | list[Source]
-    if settings.committee:
-        target, outside = assemble.members(settings, data)
-    else:
-        outside = assemble.outside(settings, data.train.shape, data)
-        target = data.train.with_augmentation(assemble.augmentation(settings.augment))
+    target, outside = assemble.learned(settings, data)
     if settings.tensorboard:
         summary_writer()
     detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
@@ -368,17 +362,12 @@ def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) 
     return call
 
 
-def _whole(detector: nn.Module, classes: tuple[str, ...]) -> nn.Module:
-    """Return what was trained as the detector that it is: of networks together their committee."""
-    return Committee(detector, classes=classes) if isinstance(detector, Together) else detector
-
-
 def _calibrate(folder: Path, settings: Config, fitted: Fitted, data: assemble.Data) -> None:
     held_out = data.validation
     evenly = torch.linspace(0, len(held_out) - 1, min(_SHOWN, len(held_out)), dtype=torch.float64).long()
     save_file({"images": held_out.take(evenly).pixels.contiguous()}, folder / HELD_OUT)
     device = next(fitted.detector.parameters()).device
-    detector = _whole(fitted.detector, data.train.classes)
+    detector = assemble.whole(fitted.detector, data.train.classes)
     calibration = detection.calibrate(detector, held_out.tensor().to(device), tpr=settings.tpr)
     content = {"tpr": calibration.tpr, "digest": fitted.digest, "logits": calibration.logits.tolist()}
     checkpoints.write_text(folder / CALIBRATION, json.dumps(content) + "\n")
