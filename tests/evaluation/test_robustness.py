@@ -217,14 +217,23 @@ def test_tables_have_a_row_for_each(measured: tuple[Path, dict[str, Any], list[s
 
 
 def test_the_command_prints_its_tables(run_cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCALES, "quick", TINY)
-    code, out, err = run_cli("evaluate", folder, "robustness", "--against", "none")
+    asked: list[dict[str, Any]] = []
+
+    def measured_before(run: runs.Run, **options: Any) -> Any:  # noqa: ANN401
+        asked.append(options)
+        return robustness.read(run.folder)
+
+    monkeypatch.setattr(robustness, "robustness", measured_before)
+    code, out, err = run_cli("evaluate", folder, "robustness", "--against", "plain, trades", "--scale", "full")
     assert code == 0, err
     for words in ("worst of all", "error under attack", "growing balls", "report: "):
         assert words in out
-    code, out, _ = run_cli("evaluate", folder, "robustness", "--against", "none", "--json")
+    code, out, _ = run_cli("evaluate", folder, "robustness", "--norm", "l2", "--radii", "0.5", "--json")
     assert code == 0
-    assert [one["system"] for one in json.loads(out)["systems"]] == ["committee"]
+    assert json.loads(out)["systems"][0]["system"] == "committee"
+    assert [options["against"] for options in asked] == [("plain", "trades"), PEERS]
+    assert [options["scale"] for options in asked] == [SCALES["full"], SCALES["quick"]]
+    assert [options["ball"] for options in asked] == [None, L2Ball(0.5)]
 
 
 # what is refused
