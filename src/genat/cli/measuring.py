@@ -1,7 +1,7 @@
 """Commands that measure a run, and show it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,7 +96,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure generation, and detection, clean and under attack, on data that nothing was chosen on."""
-    from genat import report, runs
+    from genat import runs
     from genat.evaluation.protocol import evaluate as run_evaluation
     from genat.sources import image_folder
 
@@ -107,11 +107,11 @@ def evaluate(
         say(note)
     if protocol is Protocol.OOD:
         measured = _benchmark(loaded, images, against, scale=scale, families=family, norm=norm, radii=radii)
-        show_benchmark(loaded, measured, as_json=as_json)
+        show(loaded, measured, print_benchmark, as_json=as_json)
         return
     if protocol is Protocol.ROBUSTNESS:
         measured = _robustness(loaded, images, against, scale=scale, norm=norm, radii=radii)
-        show_robustness(loaded, measured, as_json=as_json)
+        show(loaded, measured, print_robustness, as_json=as_json)
         return
     figures = run_evaluation(
         loaded,
@@ -124,35 +124,18 @@ def evaluate(
         command=command_line(),
         say=say,
     )
-    page = report.write(loaded, command=command_line())
-    if as_json:
-        typer.echo(json.dumps(figures | {"report": str(page)}))
-        return
-    print_figures(figures)
-    typer.echo(f"report: {page}")
+    show(loaded, figures, print_figures, as_json=as_json)
 
 
-def show_benchmark(run: "Run", figures: dict[str, Any], *, as_json: bool) -> None:
-    """Print a benchmark, and write the run's report anew."""
+def show(run: "Run", figures: dict[str, Any], printed: Callable[[dict[str, Any]], None], *, as_json: bool) -> None:
+    """Print an evaluation's figures, and write the run's report anew."""
     from genat import report
 
     page = report.write(run, command=command_line())
     if as_json:
         typer.echo(json.dumps(figures | {"report": str(page)}))
         return
-    print_benchmark(figures)
-    typer.echo(f"report: {page}")
-
-
-def show_robustness(run: "Run", figures: dict[str, Any], *, as_json: bool) -> None:
-    """Print a committee's figures under attack, and write the run's report anew."""
-    from genat import report
-
-    page = report.write(run, command=command_line())
-    if as_json:
-        typer.echo(json.dumps(figures | {"report": str(page)}))
-        return
-    print_robustness(figures)
+    printed(figures)
     typer.echo(f"report: {page}")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genat.cli.arguments import Json, command_line, say
-from genat.cli.measuring import Scale, show_benchmark
-from genat.cli.printing import print_table
+from genat.cli.measuring import Scale, show
+from genat.cli.printing import print_benchmark, print_table
 from genat.cli.training import configured, watched
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def reproduce(
         command=command_line(),
         say=say,
     )
-    show_benchmark(trained, figures, as_json=as_json)
+    show(trained, figures, print_benchmark, as_json=as_json)
 
 
 def _gat2020(settings: "Config", run: Path | None, *, scale: Scale, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from genat.adversaries import budget, worst_case
 from genat.balls import Ball, L2Ball
 from genat.baselines.exposure import EXPOSURES
 from genat.evaluation import families, rivals
-from genat.evaluation.keeping import Kept, keep, kept, read_table
+from genat.evaluation.keeping import Kept, keep, kept, read_table, write_table
 from genat.evaluation.ood import OodRow, label, row
 from genat.evaluation.scores import Confidence, post_hoc
 from genat.provenance import provenance
@@ -151,8 +151,7 @@ def benchmark(
         },
         "made": provenance(command),
     }
-    folder.mkdir(exist_ok=True)
-    checkpoints.write_text(folder / TABLE, json.dumps(figures, indent=1) + "\n")
+    write_table(folder / TABLE, figures)
     return figures
 
 

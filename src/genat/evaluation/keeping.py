@@ -76,6 +76,12 @@ def kept(path: Path, *, record: Mapping[str, Any], what: str) -> Kept | None:
     return Kept(tensors, made)
 
 
+def write_table(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write an evaluation's figures whole or not at all; the folder is made where it is not there."""
+    path.parent.mkdir(exist_ok=True)
+    checkpoints.write_text(path, json.dumps(figures, indent=1) + "\n")
+
+
 def read_table(path: Path) -> dict[str, Any] | None:
     """Return an evaluation's figures, None where there is no such file.
 

@@ -1,6 +1,5 @@
 """The tables of "GAT" (Yin, Kolouri, Rohde, 2020): each detector under the paper's attacks, its figure beside ours."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import torch
 
-from genat import assemble, checkpoints, detection
+from genat import assemble, detection
 from genat.adversaries import budget, worst_case
 from genat.ascent import Rule, ascend
-from genat.evaluation.keeping import read_table
+from genat.evaluation.keeping import read_table, write_table
 from genat.evaluation.ood import row
 from genat.networks import Committee
 from genat.provenance import provenance
@@ -171,9 +170,7 @@ def gat2020(
         "rows": rows,
         "made": provenance(command),
     }
-    folder = run.folder / FOLDER
-    folder.mkdir(exist_ok=True)
-    checkpoints.write_text(folder / TABLE, json.dumps(figures, indent=1) + "\n")
+    write_table(run.folder / FOLDER / TABLE, figures)
     return figures
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from genat.decisions import System
 from genat.evaluation.keeping import Kept, keep, kept
 from genat.evaluation.robustness.scales import Scale
 from genat.evaluation.systems import attack_system
+from genat.evaluation.systems.ascents import share_of_errors
 
 SEED = 123  # of the choice of images: the papers'
 _EACH = "each "  # before an attack's name in a file
@@ -77,7 +77,7 @@ def attacked(
 
         cells[name] = cell(folder, f"system {name}", record, attack)
         each = list(each_of(cells[name]).values())
-        wrong = (torch.stack(each).amax(0) > -math.inf).double().mean().item()
+        wrong = share_of_errors(torch.stack(each).amax(0), None)
         say(f"system {name}: wrong on {wrong:.3f} of {len(images)} under attack, {cells[name].made['seconds']:.0f} s")
     return cells
 

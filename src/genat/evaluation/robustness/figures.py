@@ -15,6 +15,7 @@ from genat.evaluation.keeping import Kept
 from genat.evaluation.robustness.cells import SEED, each_of
 from genat.evaluation.robustness.scales import Scale
 from genat.evaluation.systems import growing, minimum_l2
+from genat.evaluation.systems.ascents import share_of_errors
 
 TRANSFER = "transfer"
 LEVELS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
@@ -50,6 +51,7 @@ def measured(
         worst = torch.stack(list(each.values())).amax(0)
         curve = decisions.rates(clean, labels, worst)
         at = decisions.rates(clean, labels, worst, thresholds=[level])
+        mislabelled = share_of_errors(worst, None)
         right = (clean.labels == labels).double().mean().item()
         shown = torch.linspace(0, len(curve.thresholds) - 1, min(_CURVE, len(curve.thresholds))).long()
         rows.append(
@@ -60,15 +62,15 @@ def measured(
                 "tpr": at.tpr.item(),
                 "accepted_accuracy": at.accuracy.item(),
                 "error": at.error.item(),
-                "error_without_rejection": (worst > -math.inf).double().mean().item(),
+                "error_without_rejection": mislabelled,
                 "clean_error": decisions.rates(clean, labels, unmoved, thresholds=[level]).error.item(),
-                "each": {attack: _share(values, level) for attack, values in each.items()},
-                "each_without_rejection": {attack: _share(values, -math.inf) for attack, values in each.items()},
+                "each": {attack: share_of_errors(values, level) for attack, values in each.items()},
+                "each_without_rejection": {attack: share_of_errors(values, None) for attack, values in each.items()},
                 "evaluations": cells[name].made["evaluations"] + len(transferred),
                 "seconds": round(cells[name].made["seconds"], 1),
                 "curve": {
                     "accuracy": [right, *curve.accuracy[shown].tolist()],
-                    "error": [(worst > -math.inf).double().mean().item(), *curve.error[shown].tolist()],
+                    "error": [mislabelled, *curve.error[shown].tolist()],
                 },
                 "at": {str(accuracy): _at(curve, accuracy) for accuracy in LEVELS},
             }
@@ -90,10 +92,6 @@ def decide(system: System, images: Tensor) -> Decision:
     """Return a system's decision on images, some at a time."""
     parts = [system.decide(batch) for batch in torch.split(images, _AT_ONCE)]
     return Decision(torch.cat([part.labels for part in parts]), torch.cat([part.scores for part in parts]))
-
-
-def _share(wrong: Tensor, level: float) -> float:
-    return ((wrong > -math.inf) & (wrong >= level)).double().mean().item()
 
 
 def _at(curve: Rates, accuracy: float) -> float | None:

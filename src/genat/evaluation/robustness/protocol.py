@@ -1,6 +1,5 @@
 """The protocol: what is attacked, by what, on which images."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from genat.balls import Ball
 from genat.baselines.exposure import within
 from genat.decisions import Confident, Generative, Integrated, System
 from genat.evaluation import rivals
-from genat.evaluation.keeping import read_table
+from genat.evaluation.keeping import read_table, write_table
 from genat.evaluation.ood import row
 from genat.evaluation.robustness.cells import SEED, Found, attacked, cell, each_of, state, with_names
 from genat.evaluation.robustness.figures import compared, grown, measured, nearest, thresholds
@@ -121,7 +120,7 @@ def robustness(
         "peers": trained,
         "made": provenance(command),
     }
-    checkpoints.write_text(folder / TABLE, json.dumps(figures, indent=1) + "\n")
+    write_table(folder / TABLE, figures)
     return figures
 
 
