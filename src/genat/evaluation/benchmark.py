@@ -1,9 +1,6 @@
 """`genat evaluate RUN ood`: a detector and what else one would use, each attacked on its own score, in one table."""
 
 import copy
-import hashlib
-import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +16,7 @@ from genat.adversaries import budget, worst_case
 from genat.balls import Ball, L2Ball
 from genat.baselines.exposure import EXPOSURES
 from genat.evaluation import families, rivals
-from genat.evaluation.keeping import Kept, keep, kept, read_table, write_table
+from genat.evaluation.keeping import Kept, each_of, keep, kept, place, read_table, state, with_names, write_table
 from genat.evaluation.ood import OodRow, label, row
 from genat.evaluation.scores import Confidence, post_hoc
 from genat.provenance import provenance
@@ -28,7 +25,6 @@ from genat.sources import Images
 
 FOLDER, TABLE, CELLS = "ood", "table.json", "cells"
 OWN, TRANSFER = "genat", "transfer"
-_EACH = "each "  # before an attack's name in a file
 _SEED = 123  # of the choice of images: the papers'
 
 
@@ -195,13 +191,13 @@ def _attacked(
     cells: dict[tuple[str, str, Ball], Cell] = {}
     began, fresh, total = time.monotonic(), 0, len(scores) * len(outside) * len(balls)
     for name, score in scores.items():
-        weights = checkpoints.digest({**dict(score.named_parameters()), **dict(score.named_buffers())})
+        weights = checkpoints.digest(state(score))
         for family, images in outside.items():
             pixels = checkpoints.digest({"images": images})
             for ball in balls:
                 record = {"format": 1, "score": weights, "images": pixels, "ball": repr(ball), "scale": asdict(scale)}
                 what = f"{name} against {label(family, *budget(ball))}"
-                path = folder / name / f"{_slug(label(family, *budget(ball)))}-{_hash(record)}.safetensors"
+                path = place(folder / name, label(family, *budget(ball)), record=record)
                 before = kept(path, record=record, what="an attack's images")
                 if before is None:
                     cell = _attack(score, images, ball, scale)
@@ -227,22 +223,11 @@ def _attack(score: nn.Module, images: Tensor, ball: Ball, scale: Scale) -> Cell:
 
 
 def _tensors(cell: Cell) -> dict[str, Tensor]:
-    each = {_EACH + name: values for name, values in cell.each.items()}
-    return {"images": cell.images, "doubled": cell.doubled, **each}
+    return {"images": cell.images, "doubled": cell.doubled, **with_names(cell.each)}
 
 
 def _cell(before: Kept) -> Cell:
-    each = {name.removeprefix(_EACH): values for name, values in before.tensors.items() if name.startswith(_EACH)}
-    return Cell(before.tensors["images"], each, before.tensors["doubled"], **before.made)
-
-
-def _hash(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
-
-
-def _slug(text: str) -> str:
-    """Return a name for a file: letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[-60:]
+    return Cell(before.tensors["images"], each_of(before), before.tensors["doubled"], **before.made)
 
 
 def _rows(

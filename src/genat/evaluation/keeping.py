@@ -1,15 +1,19 @@
 """Tensors on disk with what they are a function of: read again only where that is the same."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from genat import checkpoints
+
+_EACH = "each "  # before an attack's name in a file
 
 
 class Kept(NamedTuple):
@@ -74,6 +78,39 @@ def kept(path: Path, *, record: Mapping[str, Any], what: str) -> Kept | None:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: expected {what}, got a damaged file ({reason}): delete it") from None
     return Kept(tensors, made)
+
+
+def with_names(each: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what each attack came to under the names it has in a file."""
+    return {_EACH + attack: values for attack, values in each.items()}
+
+
+def each_of(cell: Kept) -> dict[str, Tensor]:
+    """Return what each attack of kept ones came to, by its name.
+
+    Example:
+        >>> import torch
+        >>> each_of(Kept(with_names({"apgd": torch.zeros(1)}), {}))
+        {'apgd': tensor([0.])}
+    """
+    return {key.removeprefix(_EACH): value for key, value in cell.tensors.items() if key.startswith(_EACH)}
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Return all weights and buffers of a module by name, saved ones or not."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def place(folder: Path, name: str, *, record: Mapping[str, Any]) -> Path:
+    """Return the file for what is a function of a record: its name in letters, digits and hyphens, and a digest.
+
+    Example:
+        >>> place(Path("cells"), "uniform noise, L2 0.5", record={"seed": 1}).name
+        'uniform-noise-l2-0-5-a4bbadc1c78966d2.safetensors'
+    """
+    digest = hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[-60:]
+    return folder / f"{slug}-{digest}.safetensors"
 
 
 def write_table(path: Path, figures: Mapping[str, Any]) -> None:

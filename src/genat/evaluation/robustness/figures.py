@@ -11,8 +11,8 @@ from genat import decisions
 from genat.adversaries import budget
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.decisions import Decision, Rates, System
-from genat.evaluation.keeping import Kept
-from genat.evaluation.robustness.cells import SEED, each_of
+from genat.evaluation.keeping import Kept, each_of
+from genat.evaluation.robustness.cells import SEED
 from genat.evaluation.robustness.scales import Scale
 from genat.evaluation.systems import growing, minimum_l2
 from genat.evaluation.systems.ascents import share_of_errors

@@ -15,9 +15,9 @@ from genat.balls import Ball
 from genat.baselines.exposure import within
 from genat.decisions import Confident, Generative, Integrated, System
 from genat.evaluation import rivals
-from genat.evaluation.keeping import read_table, write_table
+from genat.evaluation.keeping import each_of, read_table, state, with_names, write_table
 from genat.evaluation.ood import row
-from genat.evaluation.robustness.cells import SEED, Found, attacked, cell, each_of, state, with_names
+from genat.evaluation.robustness.cells import SEED, Found, attacked, cell
 from genat.evaluation.robustness.figures import compared, grown, measured, nearest, thresholds
 from genat.evaluation.robustness.scales import SCALES, Scale
 from genat.evaluation.robustness.synthesis import synthesis
