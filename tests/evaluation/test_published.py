@@ -78,6 +78,9 @@ def test_the_command_trains_and_prints(run_cli: Cli, tmp_path: Path, monkeypatch
         assert "200 x 0.003333, adam" in out
         assert "published" in out
     assert "step 5/5" not in err, "the second time the run was there"
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "The attacks of &#34;GAT&#34; (2020)" in page
+    assert "AUROC of test images of digits" in page
 
 
 def test_what_is_no_committee_in_a_ball_is_refused(run_cli: Cli, tiny_run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The command that repeats what papers report."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,10 +98,7 @@ def _gat2020(settings: "Config", run: Path | None, *, scale: Scale, as_json: boo
         raise ValueError(f"gat2020: expected a preset of a committee in a ball, got {settings.name}")
     trained = _trained(settings, run or Path("runs") / settings.name)
     figures = gat2020(trained, scale=SCALES[scale], command=command_line(), say=say)
-    if as_json:
-        typer.echo(json.dumps(figures))
-        return
-    print_table(published_table(figures))
+    show(trained, figures, lambda found: print_table(published_table(found)), as_json=as_json)
 
 
 def _trained(settings: "Config", folder: Path) -> "Run":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from genat import checkpoints, config
-from genat.evaluation import benchmark, protocol, robustness
+from genat.evaluation import benchmark, protocol, published, robustness
 from genat.provenance import provenance
 from genat.report import benchmarks, sections
 from genat.report import robustness as under_attack
@@ -37,6 +37,9 @@ def write(run: Run, *, command: str = "genat report") -> Path:
     attacked = robustness.read(run.folder)
     if attacked is not None:
         shown += under_attack.sections(attacked, run.folder / robustness.FOLDER)
+    paper = published.read(run.folder)
+    if paper is not None:
+        shown.append(under_attack.published_section(paper))
     shown.append(sections.training(run))
     environment = Environment(loader=PackageLoader("genat"), autoescape=True, undefined=StrictUndefined)
     html = environment.get_template("report.html").render(

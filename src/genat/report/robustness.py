@@ -130,6 +130,17 @@ def published_table(figures: Figures) -> Table:
     return Table(["detector", "attack", "n", "AUROC", "interval", "published"], cells)
 
 
+def published_section(figures: Figures) -> Section:
+    """Return the paper's attacks as a report shows them."""
+    data, ball = figures["data"], figures["ball"]
+    where = label("", ball["norm"], ball["radius"]).removeprefix(", ")
+    text = (
+        f"AUROC of {data['part']} images of {data['name']}: clean ones of a detector's class against all others, moved "
+        f"within {where}. A published figure is the paper's own, of its own detector and its whole test set."
+    )
+    return Section('The attacks of "GAT" (2020)', [text], [], published_table(figures), "")
+
+
 def curves(figures: Figures) -> bytes:
     """Return the picture of accuracy on clean images against error under attack, a curve a system."""
     found = {one["system"]: (one["curve"]["accuracy"], one["curve"]["error"]) for one in figures["systems"]}
