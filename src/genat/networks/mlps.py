@@ -6,6 +6,7 @@ from math import prod
 from torch import nn
 
 from genat.networks.layers import Normalize, head, hidden_layers, sample_shape
+from genat.networks.perceptron import Perceptron
 
 
 def mlp(
@@ -55,4 +56,4 @@ def mlp(
     widths = [prod(sides), *hidden]
     layers: list[nn.Module] = [nn.Flatten()] if (mean, std) == (0, 1) else [nn.Flatten(), Normalize(mean, std)]
     layers += hidden_layers(widths, negative_slope)
-    return nn.Sequential(*layers, *head(widths[-1], outputs, logit).values())
+    return Perceptron(*layers, *head(widths[-1], outputs, logit).values())

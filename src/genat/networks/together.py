@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.utils.checkpoint import checkpoint
 
-from genat.networks.layers import Normalize, Select
+from genat.networks.perceptron import plain_layers, through
 
 
 class Together(nn.Module):
@@ -63,7 +63,7 @@ class Together(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(_flat(name), value.detach().clone())
         self._template = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule, no parameters of its own
-        self._layers = _plain_layers(self._template[0])
+        self._layers = plain_layers(self._template[0])
         self.members, self.at_once = len(networks), at_once
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Together(nn.Module):
         """Return the outputs `(M, N, *)` of shares `(M, N, *)`."""
         _, state = self._state()
         if self._layers is not None:
-            return _through(self._layers, state, shares)
+            return through(self._layers, state, shares)
         if self.at_once is None or self.at_once >= self.members:
             return self._run(state, shares)
         parts = []
@@ -138,43 +138,6 @@ class Together(nn.Module):
     def _check(self, index: int) -> None:
         if not 0 <= index < self.members:
             raise IndexError(f"expected a member from 0 to {self.members - 1}, got {index}")
-
-
-_POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Tanh, nn.Softplus)
-Layer: TypeAlias = tuple[str, nn.Module]
-
-
-def _plain_layers(network: nn.Module) -> list[Layer] | None:
-    """Return the layers of a multilayer perceptron; None for another network, which `torch.vmap` runs.
-
-    A product of all members costs a third of what vmap's dispatch of a small layer does.
-    """
-    if not isinstance(network, nn.Sequential):
-        return None
-    layers = list(network.named_children())
-    known = (nn.Flatten, nn.Linear, Select, *_POINTWISE)
-    plain = all(
-        isinstance(layer, known) or (isinstance(layer, Normalize) and layer.mean.ndim == 0) for _, layer in layers
-    )
-    return layers if plain else None
-
-
-def _through(layers: list[Layer], state: dict[str, Tensor], values: Tensor) -> Tensor:
-    """Run `(M, N, *)` values through the layers of a multilayer perceptron, every member with its own weights."""
-    for name, layer in layers:
-        if isinstance(layer, nn.Flatten):
-            values = values.flatten(2)
-        elif isinstance(layer, Normalize):
-            values = (values - state[f"{name}.mean"][:, None, None]) / state[f"{name}.std"][:, None, None]
-        elif isinstance(layer, nn.Linear):
-            weight = state[f"{name}.weight"].transpose(1, 2)
-            bias = state.get(f"{name}.bias")
-            values = torch.bmm(values, weight) if bias is None else torch.baddbmm(bias[:, None], values, weight)
-        elif isinstance(layer, Select):
-            values = values[..., layer.logit]
-        else:
-            values = layer(values)
-    return values
 
 
 def _laid_out(stacked: Tensor, one: Tensor) -> Tensor:
