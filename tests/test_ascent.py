@@ -144,6 +144,16 @@ def test_adam_rule_is_torchs_adam(descend: bool, smooth_net: nn.Module) -> None:
     close(ends, points.detach())
 
 
+@pytest.mark.parametrize("stop_at", [None, 0.5])
+def test_restarted_adam_is_one_call_after_another(stop_at: float | None, smooth_net: nn.Module) -> None:
+    whole = ascend(smooth_net, uniform(), steps=8, step_size=0.05, rule="adam", restart=3, stop_at=stop_at)
+    parts = uniform()
+    for steps in (3, 3, 2):
+        parts = ascend(smooth_net, parts, steps=steps, step_size=0.05, rule="adam", stop_at=stop_at)
+    assert torch.equal(whole, parts)
+    assert not torch.equal(whole, ascend(smooth_net, uniform(), steps=8, step_size=0.05, rule="adam", stop_at=stop_at))
+
+
 @pytest.mark.parametrize("ball", [L2Ball(0.4), LinfBall(0.4)], ids=["l2", "linf"])
 def test_rules_name_the_balls_directions(ball: Ball, smooth_net: nn.Module) -> None:
     def ends(rule: Rule) -> Tensor:
@@ -551,6 +561,8 @@ def test_frozen_nests_and_lets_functions_through(smooth_net: nn.Module) -> None:
         ({"step_size": torch.ones(3)}, r"expected step_size of shape \(2,\), got \(3,\)"),
         ({"step_size": torch.tensor([0.1, 0.0])}, "expected every step_size to be positive and finite"),
         ({"step_size": torch.tensor([0.1, math.nan])}, "expected every step_size to be positive and finite"),
+        ({"restart": 2}, "expected restart to be None or, with rule 'adam', at least 1, got 2 with 'steepest'"),
+        ({"restart": 0, "rule": "adam"}, "expected restart to be None or, with rule 'adam', at least 1, got 0"),
         ({"rule": "steep"}, "expected rule to be 'steepest', 'normalized', 'sign' or 'adam', got 'steep'"),
         ({"keep": "first"}, "expected keep to be 'last' or 'best', got 'first'"),
         ({"stop_at": math.inf}, "expected stop_at to be None or a finite logit, got inf"),

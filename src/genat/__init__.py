@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from genat.objectives import maximin as maximin
     from genat.objectives import r1_penalty as r1_penalty
     from genat.recipe import Classification as Classification
+    from genat.recipe import Replay as Replay
     from genat.recipe import adam as adam
     from genat.recipe import sgd as sgd
     from genat.runs import Run as Run
@@ -50,7 +51,7 @@ _HOMES = {
     "generation": ("compose", "denoise", "edit", "inpaint", "interpolate", "sample", "transform"),
     "networks": ("Committee",),
     "objectives": ("maximin", "r1_penalty"),
-    "recipe": ("Classification", "adam", "sgd"),
+    "recipe": ("Classification", "Replay", "adam", "sgd"),
     "runs": ("Run", "load"),
     "training": ("DivergenceError", "Health", "fit"),
 }

@@ -4,7 +4,6 @@
 `samples/`, `samples-gan/`, `evaluation/`, `report.html`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -134,6 +133,7 @@ class Run:
             step_size=step_size or own.step_size,
             shrink=shrink or own.shrink,
             rule=own.rule or self.config.rule,
+            restart=assemble.restart(self.config),
             stop_at=stop_at,
             strength=strength,
         )
@@ -245,7 +245,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
     detector = assemble.whole(detector, classes).to(device).eval().requires_grad_(False)
-    calibration = _read_calibration(folder, checkpoint)
+    calibration = detection.kept(folder / CALIBRATION, digest=checkpoints.digest(_weights(checkpoint)))
     return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
 
 
@@ -340,6 +340,7 @@ def _fit(
         classify=None if settings.classify is None else settings.classify.build(),
         optimizer=assemble.optimizer(settings),
         ema=settings.ema,
+        replay=None if settings.replay is None else settings.replay.build(),
         clip_norm=settings.clip_norm,
         anneal=settings.anneal,
         seed=assemble.seeds(settings, detector.members) if isinstance(detector, Together) else settings.seed,
@@ -369,8 +370,7 @@ def _calibrate(folder: Path, settings: Config, fitted: Fitted, data: assemble.Da
     device = next(fitted.detector.parameters()).device
     detector = assemble.whole(fitted.detector, data.train.classes)
     calibration = detection.calibrate(detector, held_out.tensor().to(device), tpr=settings.tpr)
-    content = {"tpr": calibration.tpr, "digest": fitted.digest, "logits": calibration.logits.tolist()}
-    checkpoints.write_text(folder / CALIBRATION, json.dumps(content) + "\n")
+    detection.keep(calibration, folder / CALIBRATION, digest=fitted.digest)
 
 
 def _read_config(folder: Path) -> Config:
@@ -388,22 +388,8 @@ def _shape(folder: Path, checkpoint: Checkpoint) -> tuple[int, ...]:
         raise ValueError(f"{folder / CHECKPOINTS}: expected a checkpoint with the samples' shape, got none") from None
 
 
-def _read_calibration(folder: Path, checkpoint: Checkpoint) -> Calibration | None:
-    """Return the calibration of these weights; None where there is none, or it is that of others."""
-    path = folder / CALIBRATION
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["digest"] != checkpoints.digest(_weights(checkpoint)):
-            return None
-        return Calibration(torch.tensor(content["logits"], dtype=torch.float64), tpr=content["tpr"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected a calibration, got a file that cannot be read as one: {error}") from None
-
-
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    return {name: value for name, value in checkpoint.tensors.items() if not name.startswith("optimizer.")}
+    return {name: value for name, value in checkpoint.tensors.items() if name.startswith(("model.", "ema."))}
 
 
 def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:

@@ -53,6 +53,7 @@ def ascend(
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
+    restart: int | None = None,
 ) -> Tensor:
     r"""Climb the detector's logit from the starts and return where that leads.
 
@@ -79,7 +80,7 @@ def ascend(
             keep the start's value to the bit, and the direction is the steepest among those that leave them; None lets
             all move.
         rule: "steepest" is the ball's own direction (normalised for L2, sign for Linf); "normalized" and "sign" name
-            one of the two; "adam" is an Adam step on the points, its state new at every call.
+            one of the two; "adam" is an Adam step on the points, its moments new at every call.
         descend: go down instead, as in-distribution descent does.
         random_start: begin at points drawn uniformly from the ball instead of its centre, where the mask allows.
         generator: a CPU generator for the random start; several share the samples among them, block by block; None
@@ -87,6 +88,8 @@ def ascend(
         keep: "last" iterate, or the "best" seen, which costs one more forward pass.
         stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on. Not for
             networks together: the samples left would fall to other members.
+        restart: after so many steps, at least 1, Adam's moments begin anew, as they do when another call goes on from
+            where this one would be; None keeps them to the end.
 
     Returns:
         `(N, *)`.
@@ -126,6 +129,7 @@ def ascend(
         generator=generator,
         keep=keep,
         stop_at=stop_at,
+        restart=restart,
     ).points
 
 
@@ -145,6 +149,7 @@ def climb(
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
+    restart: int | None = None,
     compact: bool = True,
     trajectory: bool = False,
 ) -> Climb:
@@ -173,6 +178,7 @@ def climb(
         rule=rule,
         keep=keep,
         stop_at=stop_at,
+        restart=restart,
         random_start=random_start,
         generator=generator,
     )
@@ -187,7 +193,7 @@ def climb(
             scattered = [ball.random_start(block, generator=g) for block, g in zip(blocks, generators, strict=True)]
             points = hold(clip(torch.cat(scattered), box), centers, held)
         sign = -1.0 if descend else 1.0
-        state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact)
+        state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact, restart)
         kept = [points.clone()] if trajectory else None
         for _ in range(steps):
             if not state.step(track_best=keep == "best", stop_at=stop_at):
@@ -231,15 +237,16 @@ def frozen(detector: Detector) -> Iterator[None]:
     if not isinstance(detector, nn.Module):
         yield
         return
-    modules = [(module, module.training) for module in detector.modules()]
-    parameters = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
+    training = [module for module in detector.modules() if module.training]
+    thawed = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     try:
-        detector.eval()
-        for parameter, _ in parameters:
+        if training:
+            detector.eval()
+        for parameter in thawed:
             parameter.requires_grad_(False)
         yield
     finally:
-        for module, training in modules:
-            module.training = training
-        for parameter, requires_grad in parameters:
-            parameter.requires_grad_(requires_grad)
+        for module in training:
+            module.training = True
+        for parameter in thawed:
+            parameter.requires_grad_(True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -39,10 +40,12 @@ class Loop:
     shrink: float | Tensor
     sign: float
     compact: bool
+    restart: int | None
+    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]] = field(init=False)
     unit: float | Tensor = field(init=False)
-    passes: Tensor = field(init=False)
     path: Tensor = field(init=False)
-    reach: Tensor = field(init=False)
+    spent: int | Tensor = 0  # a number for as long as all samples have spent the same
+    free: float | Tensor = 0.0  # likewise
     active: Tensor | None = None
     moving: Tensor | None = None
     count: int = 0
@@ -50,15 +53,24 @@ class Loop:
     moments: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        self.passes = torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device)
+        self.evaluate = _passes_of(self.detector, self.points.device)
         self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
-        self.reach = torch.zeros_like(self.path)
         self.unit = self._longest()
+
+    @property
+    def passes(self) -> Tensor:
+        """Passes spent on each sample, `(N,)` int64."""
+        return torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device) + self.spent
+
+    @property
+    def reach(self) -> Tensor:
+        """How far the steps that were taken could have led, `(N,)`."""
+        return torch.zeros_like(self.path) + self.free
 
     def step(self, *, track_best: bool, stop_at: float | None) -> bool:
         """Take one step; return False where no sample moves any more."""
         here = _rows(self.points, self.active)
-        logits, gradient = _value_and_gradient(self.detector, here)
+        logits, gradient = self.evaluate(here)
         self._count_passes()
         if track_best:
             self._remember(here, logits)
@@ -92,13 +104,13 @@ class Loop:
         direction = self._direction(uphill if held is None else uphill.masked_fill(held, 0))
         moved = self.ball.project(here + size * direction, centers)
         moved = hold(clip(moved, self.box), centers, held)
-        free = size.flatten() if isinstance(size, Tensor) else self.path.new_full((len(here),), size)
+        free = size.flatten() if isinstance(size, Tensor) else size
         free = free * (self.unit if isinstance(self.unit, float) else _rows(self.unit, rows))
         if self.moving is not None:
             moved, free = torch.where(per_sample(self.moving, here), moved, here), free * self.moving
         self.points = _put(self.points, rows, moved)
         self.path = _put(self.path, rows, _rows(self.path, rows) + distance(moved, here, self.ball))
-        self.reach = _put(self.reach, rows, _rows(self.reach, rows) + free)
+        self.free = self.free + free if rows is None else _put(self.reach, rows, self.reach[rows] + free)
 
     def _longest(self) -> float | Tensor:
         """Return how long a step of size 1 may be in the ball's norm: of sign or of Adam it moves every entry by 1."""
@@ -123,17 +135,22 @@ class Loop:
         return balls[self.rule].direction(uphill)
 
     def _adam(self, uphill: Tensor) -> Tensor:
-        moments = self.moments or (torch.zeros_like(self.points), torch.zeros_like(self.points))
+        age = self.count if self.restart is None else (self.count - 1) % self.restart + 1
+        if age == 1 or self.moments is None:
+            self.moments = torch.zeros_like(self.points), torch.zeros_like(self.points)
+        moments = self.moments
         first, second = (_rows(moment, self.active) for moment in moments)
         first = _ADAM_BETAS[0] * first + (1 - _ADAM_BETAS[0]) * uphill
         second = _ADAM_BETAS[1] * second + (1 - _ADAM_BETAS[1]) * uphill.square()
         self.moments = _put(moments[0], self.active, first), _put(moments[1], self.active, second)
-        unbiased = (second / (1 - _ADAM_BETAS[1] ** self.count)).sqrt() + _ADAM_EPSILON
-        return first / (1 - _ADAM_BETAS[0] ** self.count) / unbiased
+        unbiased = (second / (1 - _ADAM_BETAS[1] ** age)).sqrt() + _ADAM_EPSILON
+        return first / (1 - _ADAM_BETAS[0] ** age) / unbiased
 
     def _count_passes(self) -> None:
-        spent = 1 if self.moving is None else self.moving
-        self.passes = _put(self.passes, self.active, _rows(self.passes, self.active) + spent)
+        if self.active is not None:
+            self.spent = _put(self.passes, self.active, self.passes[self.active] + 1)
+        else:
+            self.spent = self.spent + (1 if self.moving is None else self.moving.long())
 
     def _remember(self, here: Tensor, logits: Tensor) -> None:
         if self.best is None:
@@ -145,11 +162,20 @@ class Loop:
         self.best = _put(self.best[0], self.active, points), _put(self.best[1], self.active, record)
 
 
-def _value_and_gradient(detector: Detector, here: Tensor) -> tuple[Tensor, Tensor]:
+def _by_autograd(detector: Detector, here: Tensor) -> tuple[Tensor, Tensor]:
     points = here.detach().requires_grad_()
     logits = _checked(detector(points), points)
     (gradient,) = torch.autograd.grad(logits.sum(), points)
     return logits.detach(), gradient
+
+
+def _passes_of(detector: Detector, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return a function from points to logits and gradients: what the network has written out, else autograd's."""
+    written_out = getattr(detector, "written_out", None)
+    found: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    if written_out is not None and not torch.is_autocast_enabled(device.type):
+        found = written_out()
+    return found or partial(_by_autograd, detector)
 
 
 def _checked(logits: Tensor, points: Tensor) -> Tensor:

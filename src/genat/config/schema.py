@@ -20,7 +20,7 @@ from pydantic import (
 from genat.ascent import Rule
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
-from genat.recipe import Classification
+from genat.recipe import Classification, Replay
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
@@ -123,6 +123,17 @@ class ClassifyConfig(Section):
     def build(self) -> Classification:
         """Return the setting of `genat.fit`."""
         return Classification(self.ball.build(), self.steps, self.step_size, self.weight, self.toward)
+
+
+class ReplayConfig(Section):
+    """Ascents that go on from one iteration to the next; see `genat.Replay`."""
+
+    burst: PositiveInt = 5
+    rows: PositiveInt = 256
+
+    def build(self) -> Replay:
+        """Return the setting of `genat.fit`."""
+        return Replay(self.burst, self.rows)
 
 
 class OptimizerConfig(Section):
@@ -308,6 +319,7 @@ class Config(Section):
     ball: BallConfig = BallConfig()
     rule: Rule = "steepest"
     random_start: bool = False
+    replay: ReplayConfig | None = None
     descent: DescentConfig = DescentConfig()
     r1: NonNegativeFloat = 0.01
     classify: ClassifyConfig | None = None
@@ -330,12 +342,25 @@ class Config(Section):
             raise ValueError("expected at least one part in outside, got none")
         if self.random_start and self.ball.radius is None:
             raise ValueError("expected ball.radius with random_start=true, got none")
+        self._check_replay()
         if self.classify is not None and self.data.label is None:
             raise ValueError("expected data.label with classify, got none")
         others = any(part.kind == "other-classes" for part in self.outside)
         if others and self.data.classes is None and not self.committee:
             raise ValueError("expected data.classes with outside kind other-classes, got none")
         return self
+
+    def _check_replay(self) -> None:
+        if self.replay is None:
+            return
+        if self.ball.radius is not None:
+            raise ValueError(f"expected replay without ball.radius, got ball.radius={self.ball.radius:g}")
+        if self.replay.rows < self.batch_size:
+            raise ValueError(
+                f"expected replay.rows to be at least batch_size={self.batch_size}, got {self.replay.rows}"
+            )
+        if self.classify is not None and self.classify.toward == "class":
+            raise ValueError("expected replay with classify.toward=any, got toward=class")
 
     @model_validator(mode="after")
     def _of_classes(self) -> "Config":

@@ -1,11 +1,14 @@
 """What held-out target data say of a logit: a threshold, and a p-value that holds its word."""
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from genat import checkpoints
 from genat.ranking import threshold_for_tpr
 
 
@@ -163,3 +166,35 @@ class Calibration:
             least = min(m for m in (near - 1, near, near + 1) if m >= 1 and 1 / (m + 1) <= alpha)
             raise ValueError(f"expected at least {least} held-out images to reject at level {alpha}, got {n}")
         return k
+
+
+def keep(calibration: Calibration, path: Path, *, digest: str) -> None:
+    """Write a calibration as JSON, with the digest of the weights that it is of.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "calibration.json"
+        ...     keep(Calibration(torch.arange(4.0), tpr=0.5), path, digest="ab")
+        ...     kept(path, digest="ab").logits, kept(path, digest="cd")
+        (tensor([0., 1., 2., 3.], dtype=torch.float64), None)
+    """
+    content = {"tpr": calibration.tpr, "digest": digest, "logits": calibration.logits.tolist()}
+    checkpoints.write_text(path, json.dumps(content) + "\n")
+
+
+def kept(path: Path, *, digest: str) -> Calibration | None:
+    """Return the calibration of the weights of this digest; None where there is none, or it is that of others.
+
+    Raises:
+        ValueError: where the file cannot be read as one: one line that names it.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["digest"] != digest:
+            return None
+        return Calibration(torch.tensor(content["logits"], dtype=torch.float64), tpr=content["tpr"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected a calibration, got a file that cannot be read as one: {error}") from None

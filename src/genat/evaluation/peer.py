@@ -1,5 +1,6 @@
 """A GAN to set beside a run: as large as its detector, on the same images, for as many passes."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -56,10 +57,11 @@ class Peer:
 def passes(run: Run) -> int:
     """Return how many passes a run's training has spent, from its `metrics.jsonl`.
 
-    A pass is one forward and backward of the network on one sample. A step with K ascent steps costs a batch of B
-    outside and B target samples K B for the ascent, D B for D steps of descent and 2 B for learning; where there is an
-    R1 penalty, its second backward counts as B more; where classes are learned, so do A steps of attack, A B, and what
-    they arrive at, B. A GAN's generator and discriminator are counted likewise, see `genat.baselines.gan.train_gan`.
+    A pass is one forward and backward of the network on one sample. A step with K ascent steps, or a burst of K where
+    climbs go on, costs a batch of B outside and B target samples K B for the ascent, D B for D steps of descent and
+    2 B for learning; where there is an R1 penalty, its second backward counts as B more; where classes are learned, so
+    do A steps of attack, A B, and what they arrive at, B. A GAN's generator and discriminator are counted likewise, see
+    `genat.baselines.gan.train_gan`.
     A committee of M detectors costs M times that. Steps that a return to the last good state gave up count as those
     that came again in their place.
 
@@ -75,7 +77,8 @@ def passes(run: Run) -> int:
         ...     passes(run)  # 3 steps without ascent and 3 with a step of it; 3 B for learning with R1
         168
     """
-    steps = [int(record["steps"]) for record in runs.metrics(run.folder)]
+    burst = math.inf if run.config.replay is None else run.config.replay.burst
+    steps = [int(min(record["steps"], burst)) for record in runs.metrics(run.folder)]
     for incident in runs.incidents(run.folder):
         if incident.back_to is not None:
             steps += steps[incident.back_to : incident.iteration]

@@ -1,6 +1,7 @@
 """The samples of one training step: outside data that climbed, target data that may have descended."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from genat.recipe import Recipe, ends
 from genat.sources import LabelledSource, Source
 from genat.training import members
 from genat.training.examples import attacked, label_logits
+from genat.training.pool import Pool
 from genat.training.seeding import step_generator
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class Drawn:
 class Batches:
     """Draws every step's samples as a function of (seed, step), and moves them by the detector as it then is.
 
-    Target and outside are one for all members, or one a member.
+    Target and outside are one for all members, or one a member. With a pool its climbs go on, and outside data begins
+    new ones.
     """
 
     detector: nn.Module
@@ -69,6 +72,7 @@ class Batches:
     recipe: Recipe
     seeds: tuple[int, ...]
     fabric: "Fabric"
+    pool: Pool | None = None
 
     def drawn(self, iteration: int) -> Drawn:
         """Return what a step draws, a function of the seeds and its number."""
@@ -91,6 +95,10 @@ class Batches:
         """
         recipe, generators = self.recipe, partial(self._generators, iteration)
         inside, outside = self.fabric.to_device(drawn.inside), self.fabric.to_device(drawn.outside)
+        pool = self.pool if steps > 0 else None
+        if pool is not None:
+            outside = pool.starts(iteration, outside, limit=steps)
+            steps = min(steps, pool.burst)
         climbed: Detector = self.detector
         if drawn.labels is not None:
             assert isinstance(self.detector, Joint), "checked at the beginning"
@@ -99,7 +107,9 @@ class Batches:
         sizes = self._sizes(recipe.step_size, generators(f"size {rank}"), outside)
         shrink = self._sizes(recipe.shrink, generators(f"shrink {rank}"), outside)
         walk = partial(climb, step_size=sizes, box=recipe.box, rule=recipe.rule)
-        with frozen(self.detector), self.fabric.autocast():  # here, since one logit of it is a mere function to a climb
+        # one logit of it is a mere function to a climb, which freezes modules itself
+        still = nullcontext() if climbed is self.detector else frozen(self.detector)
+        with still, self.fabric.autocast():
             up = walk(
                 climbed,
                 outside,
@@ -114,6 +124,8 @@ class Batches:
                 down = walk(
                     self.detector, inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True
                 ).points
+        if pool is not None:
+            pool.put_back(iteration, up.points, steps=steps)
         way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
         batch = Batch(down, up.points, members.shares(way, len(self.seeds)).mean(dim=1))
         return batch if drawn.examples is None else self._with_examples(batch, *drawn.examples)

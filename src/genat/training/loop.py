@@ -11,7 +11,7 @@ from genat.ascent import UNIT_BOX, Box, Rule
 from genat.balls import Ball, L2Ball
 from genat.checkpoints import Checkpoint
 from genat.curriculum import Curriculum
-from genat.recipe import Classification, OptimizerFactory, Recipe, adam
+from genat.recipe import Classification, OptimizerFactory, Recipe, Replay, adam
 from genat.sources import Source, as_source
 from genat.training.devices import one_device
 from genat.training.health import Health
@@ -46,6 +46,7 @@ def fit(
     ema: float | None = 0.999,
     clip_norm: float | None = None,
     anneal: float = 0.0,
+    replay: Replay | None = None,
     seed: int | Sequence[int] = 0,
     fabric: "Fabric | None" = None,
     folder: Path | None = None,
@@ -106,6 +107,8 @@ def fit(
         clip_norm: largest L2 norm of the parameters' gradient, a member's; None does not clip.
         anneal: share of the iterations, at the end, over which the learning rate falls by half a cosine to a
             hundredth; 0 keeps it.
+        replay: ascents go on from one iteration to the next, a few steps at a time; `steps` is then the length of a
+            whole one. Without a ball. None begins them all anew.
         seed: of the batches, the augmentation and the random starts; one a member.
         fabric: a launched Lightning Fabric for devices, precision and processes; None stays on the detector's device.
         folder: where checkpoints go; None writes nothing.
@@ -159,6 +162,7 @@ def fit(
         seed=seed if isinstance(seed, int) else tuple(seed),
         checkpoint_every=checkpoint_every,
         classify=classify,
+        replay=replay,
     )
     _check_folder(folder, resume=bool(resume))
     trainer = Trainer(

@@ -39,10 +39,17 @@ class Loss(nn.Module):
             both = torch.cat([shares(inside, members), shares(outside, members)], dim=1)
             logits = shares(self.detector(both.flatten(0, 1)), members)
             inside_logits, outside_logits = logits.tensor_split(2, dim=1)
-            return torch.vmap(maximin)(inside_logits, outside_logits), inside_logits, outside_logits
+            return _each(inside_logits, outside_logits), inside_logits, outside_logits
         # a forward of its own: the penalty's second pass is not paid for the outside
         inside = inside.detach().requires_grad_()
         flat = self.detector(inside)
         penalty = shares(r1_terms(flat, inside), members).mean(dim=1)
         inside_logits, outside_logits = shares(flat, members), shares(self.detector(outside), members)
-        return torch.vmap(maximin)(inside_logits, outside_logits) + self.r1 * penalty, inside_logits, outside_logits
+        return _each(inside_logits, outside_logits) + self.r1 * penalty, inside_logits, outside_logits
+
+
+def _each(inside_logits: Tensor, outside_logits: Tensor) -> Tensor:
+    """Return each member's loss, `(M,)`; of one alone without what `torch.vmap` costs."""
+    if len(inside_logits) == 1:
+        return maximin(inside_logits[0], outside_logits[0])[None]
+    return torch.vmap(maximin)(inside_logits, outside_logits)

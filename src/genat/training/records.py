@@ -18,7 +18,7 @@ class Step:
         iteration: this step's number, from 1.
         loss: what was minimised: the maximin loss, R1 and the weighted cross-entropy included.
         auroc: adversarial AUROC of the training batch: target (descended, where descent is on) against climbed outside.
-        steps: ascent steps taken.
+        steps: ascent steps of a climb; with `fit(replay=)` an iteration takes a burst of them.
         inside, outside: mean logits of target and of climbed outside data.
         path: length of the ascents' way over steps x step_size; 1 is a free way; 0 is stuck,
             or no steps at all.

@@ -24,6 +24,7 @@ from genat.training.batches import Batch, Batches, Drawn
 from genat.training.examples import check_classes
 from genat.training.health import Health, Watch
 from genat.training.loss import Loss
+from genat.training.pool import Pool
 from genat.training.records import DivergenceError, Fitted, Incident, Step
 from genat.training.seeding import seeded_layers, step_generator
 
@@ -68,7 +69,8 @@ class Trainer:
             check_classes(self.detector, self.target[0], probe)
         # refuses what the first step would, before a file is written
         climb(torch.zeros_like, probe, steps=0, step_size=1.0, ball=recipe.ball, box=recipe.box, rule=recipe.rule)
-        self.batches = Batches(self.detector, self.target, self.outside, recipe, self.seeds, self.fabric)
+        self.pool = self._pool(probe)
+        self.batches = Batches(self.detector, self.target, self.outside, recipe, self.seeds, self.fabric, self.pool)
         self.draw: Callable[[int], Drawn] = self.batches.drawn
         self.progress = self.plan.start(iterations=recipe.iterations)
         self.watch = health.begin(self.members)
@@ -100,6 +102,15 @@ class Trainer:
                     "expected one member and one process with health that backs off, "
                     f"got {self.members} and {processes}"
                 )
+
+    def _pool(self, probe: Tensor) -> Pool | None:
+        replay, recipe = self.recipe.replay, self.recipe
+        if replay is None:
+            return None
+        if self.fabric.world_size > 1:
+            raise ValueError(f"expected one process with replay, got {self.fabric.world_size}")
+        size, shape = recipe.batch_size, tuple(probe.shape[1:])
+        return Pool(replay, batch_size=size, shape=shape, seeds=self.seeds, device=probe.device)
 
     def run(self) -> Fitted:
         """Train to the end.
@@ -209,7 +220,8 @@ class Trainer:
         rows = torch.stack([value.double() for value in values.values()]).T.tolist()  # the one wait for the device
         table = [dict(zip(values, row, strict=True)) for row in rows]
         self._refuse_non_finite(table)
-        members.silence_gradients(list(self.diverged), self.detector)
+        if self.diverged:
+            members.silence_gradients(list(self.diverged), self.detector)
         if recipe.clip_norm is not None:
             members.clip_gradients(self.detector, gradients, recipe.clip_norm)
         self.fabric_optimizer.step()
@@ -292,6 +304,8 @@ class Trainer:
             return
         moments, settings = checkpoints.flatten_optimizer(self.optimizer.state_dict())
         tensors = self._weights() | {f"optimizer.{name}": value for name, value in moments.items()}
+        if self.pool is not None:
+            tensors |= {f"replay.{name}": value for name, value in self.pool.state().items()}
         state: dict[str, object] = {
             "shape": list(self.target[0].shape),
             "seed": self.seeds if isinstance(self.detector, Together) else self.seeds[0],
@@ -321,6 +335,8 @@ class Trainer:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"expected the checkpoint's network and ema, got others: {reason}") from None
+        if self.pool is not None:
+            self.pool.restore(checkpoint.part("replay"))
         self.progress.restore(checkpoint.state["curriculum"])
         self.diverged = dict(checkpoint.state["diverged"])
         self.iteration = checkpoint.iteration

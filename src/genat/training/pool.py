@@ -1,0 +1,86 @@
+"""Where climbs that go on from one iteration to the next are meanwhile."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from genat.balls import per_sample
+from genat.recipe import Replay
+from genat.training.seeding import step_generator
+
+_NEVER = torch.iinfo(torch.int64).max  # steps of a row that holds no climb yet: it has gone them all
+
+
+class Pool:
+    """The climbs under way of M members; what an iteration takes it puts back.
+
+    Args:
+        replay: how many there are, and how far they go at once.
+        batch_size: of a member.
+        shape: of one sample.
+        seeds: one a member.
+        device: where the climbs are kept.
+
+    Attributes:
+        points: `(M, R, *)` where they are.
+        steps: `(M, R)` how far they have gone.
+    """
+
+    def __init__(
+        self, replay: Replay, *, batch_size: int, shape: tuple[int, ...], seeds: Sequence[int], device: torch.device
+    ) -> None:
+        self.burst, self.batch_size, self.seeds = replay.burst, batch_size, seeds
+        self.points = torch.zeros(len(seeds), replay.rows, *shape, device=device)
+        self.steps = torch.full((len(seeds), replay.rows), _NEVER, device=device)
+
+    def starts(self, iteration: int, fresh: Tensor, *, limit: int) -> Tensor:
+        """Return where an iteration's climbs go on from, `(M B, *)`: new where the old ones have come to their end.
+
+        Args:
+            iteration: which.
+            fresh: `(M B, *)` outside data.
+            limit: how many steps a climb has in all.
+        """
+        rows = self._rows(iteration)
+        self.steps.scatter_(1, rows, self._gone(rows).where(self._gone(rows) < limit, 0))
+        new = self._gone(rows).flatten() == 0
+        return torch.where(per_sample(new, fresh), fresh, self._at(rows))
+
+    def put_back(self, iteration: int, ends: Tensor, *, steps: int) -> None:
+        """Keep where the climbs of an iteration have come to, `(M B, *)`, after so many more steps."""
+        rows = self._rows(iteration)
+        members = torch.arange(len(rows), device=rows.device)[:, None]
+        self.points[members, rows] = ends.detach().view(*rows.shape, *ends.shape[1:])
+        self.steps.scatter_add_(1, rows, torch.full_like(rows, steps))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `restore` needs."""
+        return {"points": self.points, "steps": self.steps}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Stand where `state` was taken.
+
+        Raises:
+            ValueError: where it is of another pool, or there is none.
+        """
+        for name, own in self.state().items():
+            found = state.get(name)
+            if found is None or found.shape != own.shape or found.dtype != own.dtype:
+                got = "none" if found is None else f"{found.dtype} {tuple(found.shape)}"
+                raise ValueError(f"expected the checkpoint's climbs {name} of shape {tuple(own.shape)}, got {got}")
+            own.copy_(found)
+
+    def _rows(self, iteration: int) -> Tensor:
+        """Return which climbs are an iteration's, `(M, B)`: a function of the seeds and its number."""
+        draws = [step_generator(seed, iteration, "replay") for seed in self.seeds]
+        count = self.steps.shape[1]
+        rows = [torch.randperm(count, generator=draw)[: self.batch_size] for draw in draws]
+        return torch.stack(rows).to(self.steps.device)
+
+    def _gone(self, rows: Tensor) -> Tensor:
+        return self.steps.gather(1, rows)
+
+    def _at(self, rows: Tensor) -> Tensor:
+        members = torch.arange(len(rows), device=rows.device)[:, None]
+        return self.points[members, rows].flatten(0, 1)
