@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from genat import networks
 from genat.ascent import climb
-from genat.networks import Normalize, Select
+from genat.networks import Normalize, Select, Together
 from genat.networks.perceptron import Perceptron, plain_layers
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -69,6 +69,35 @@ def test_built_perceptrons_are_written_out() -> None:
         assert isinstance(network, Perceptron)
         check(network, samples(6, *shape))
     check(networks.build("mlp", (2,), {"hidden": ()}, seed=0), samples(4, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_members_together_are_written_out(name: str) -> None:
+    """Three members and three channels: statistics of a member do not become those of a channel."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        nets = [
+            perceptron(
+                Normalize(0.1 * i, 0.5 + i), nn.Flatten(), nn.Linear(12, 8, bias=False), ACTIVATIONS[name](),
+                nn.Linear(8, 8), ACTIVATIONS[name](), nn.Linear(8, 2), Select(1),
+            )
+            for i in range(3)
+        ]  # fmt: skip
+    together, points = Together(nets).eval(), samples(15, 3, 2, 2)
+    run = together.written_out()
+    assert run is not None
+    for found, wanted in zip(run(points), by_autograd(together, points), strict=True):
+        assert torch.equal(found, wanted)
+    for found, net, part in zip(run(points)[1].split(5), nets, points.split(5), strict=True):  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(found, by_autograd(net, part)[1])
+
+
+def test_members_that_are_no_perceptrons_are_left_to_autograd() -> None:
+    assert Together([networks.build("small_convnet", (1, 8, 8), {"width": 2}, seed=0)] * 2).written_out() is None
+    both = Together([networks.build("mlp", (2,), {"hidden": (4,)}, seed=0)] * 2)
+    assert both.written_out() is not None
+    both.register_forward_hook(lambda *_: None)
+    assert both.written_out() is None
 
 
 def test_zero_slopes_at_zero_are_autograds() -> None:

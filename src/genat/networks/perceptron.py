@@ -1,6 +1,6 @@
 """Multilayer perceptrons layer by layer: their passes, and their logits' gradients written out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -54,17 +54,10 @@ class Perceptron(nn.Sequential):
         it comes to the same bits in two thirds of the time. None where it is not: with hooks, or other layers than a
         perceptron's.
         """
-        layers = [layer for _, layer in plain_layers(self) or ()]
-        inner, ending = layers[:-2], layers[-2:]
-        if [type(layer) for layer in ending] != [nn.Linear, Select] or any(map(_hooked, (self, *layers))):
+        layers = plain_layers(self)
+        if layers is None or hooked(self, *self.children()):
             return None
-        head, select = ending
-        assert isinstance(head, nn.Linear)
-        assert isinstance(select, Select)
-        # in place only where a product has just been made: never on the points themselves
-        fresh = [isinstance(before, nn.Linear) for before in (None, *inner)]
-        steps = [_step(layer, fresh=made) for layer, made in zip(inner, fresh, strict=False)]
-        return partial(_pass, steps, head.weight, head.bias, select.logit)
+        return written_out(layers, dict(self.named_parameters()) | dict(self.named_buffers()))
 
 
 def plain_layers(network: nn.Module) -> list[Layer] | None:
@@ -84,49 +77,87 @@ def plain_layers(network: nn.Module) -> list[Layer] | None:
     return layers if plain else None
 
 
-def through(layers: Sequence[Layer], state: dict[str, Tensor], values: Tensor) -> Tensor:
-    """Run `(M, N, *)` values through the layers of a multilayer perceptron, every member with its own weights."""
+def through(layers: Sequence[Layer], state: Mapping[str, Tensor], values: Tensor) -> Tensor:
+    """Run `(M, N, *)` values through the layers of a multilayer perceptron, every member with its own weights.
+
+    Args:
+        layers: as `plain_layers` returns them.
+        state: their parameters and buffers by name, `(M, *)` each.
+        values: of each member.
+    """
     for name, layer in layers:
-        if isinstance(layer, nn.Flatten):
-            values = values.flatten(2)
-        elif isinstance(layer, Normalize):
-            values = (values - state[f"{name}.mean"][:, None, None]) / state[f"{name}.std"][:, None, None]
-        elif isinstance(layer, nn.Linear):
-            weight = state[f"{name}.weight"].transpose(1, 2)
-            bias = state.get(f"{name}.bias")
-            values = torch.bmm(values, weight) if bias is None else torch.baddbmm(bias[:, None], values, weight)
-        elif isinstance(layer, Select):
-            values = values[..., layer.logit]
-        else:
-            values = layer(values)
+        values = values[..., layer.logit] if isinstance(layer, Select) else _step(layer, name, state, lead=2)[0](values)
     return values
 
 
-def _pass(
-    steps: Sequence[Step], weight: Tensor, bias: Tensor | None, logit: int, points: Tensor
-) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        values = [points]
-        for forward, _ in steps:
-            values.append(forward(values[-1]))
-        logits = F.linear(values[-1], weight, bias)[:, logit]
-        gradient = weight[logit].repeat(len(points), 1)  # contiguous, as a product is: kernels round by how rows lie
-        for index in range(len(steps) - 1, -1, -1):
-            gradient = steps[index][1](gradient, values[index], values[index + 1])
-    return logits, gradient
+def written_out(layers: Sequence[Layer], state: Mapping[str, Tensor], *, members: int | None = None) -> Passes | None:
+    """Return a pass of a perceptron forward and back to its inputs, None where it does not end in a logit.
+
+    Args:
+        layers: as `plain_layers` returns them.
+        state: their parameters and buffers by name, `(M, *)` each for members.
+        members: M, each with its own share of `(M N, *)` points; None for one network.
+    """
+    inner, ending = layers[:-2], layers[-2:]
+    if [type(layer) for _, layer in ending] != [nn.Linear, Select]:
+        return None
+    (head, _), (_, select) = ending
+    assert isinstance(select, Select)
+    weight, bias, logit = state[f"{head}.weight"], state.get(f"{head}.bias"), select.logit
+    # in place only where a product has just been made: never on the points themselves
+    fresh = [False, *(isinstance(layer, nn.Linear) for _, layer in inner)]
+    lead = 1 if members is None else 2
+    steps = [
+        _step(layer, name, state, lead=lead, fresh=made) for (name, layer), made in zip(inner, fresh, strict=False)
+    ]
+
+    def run(points: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            values = [points if members is None else points.view(members, -1, *points.shape[1:])]
+            for forward, _ in steps:
+                values.append(forward(values[-1]))
+            logits = _product(values[-1], weight, bias)[..., logit]
+            # contiguous, as a product is: kernels round by how rows lie
+            gradient = weight[..., logit, :].unsqueeze(-2).expand_as(values[-1]).contiguous()
+            for index in range(len(steps) - 1, -1, -1):
+                gradient = steps[index][1](gradient, values[index], values[index + 1])
+        return logits.flatten(), gradient.view(points.shape)
+
+    return run
 
 
-def _step(layer: nn.Module, *, fresh: bool) -> Step:
+def hooked(*modules: nn.Module) -> bool:
+    """Return whether anything listens to the passes of a module."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, name) for module in modules for name in hooks)
+
+
+def _step(layer: nn.Module, name: str, state: Mapping[str, Tensor], *, lead: int, fresh: bool = False) -> Step:
+    """Return a layer's step by the weights as they are: `lead` axes, of samples or members and samples, stay."""
     if isinstance(layer, nn.Linear):
-        weight, bias = layer.weight, layer.bias
-        return lambda values: F.linear(values, weight, bias), lambda gradient, _, __: gradient @ weight
+        weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
+        return lambda values: _product(values, weight, bias), lambda gradient, _, __: gradient @ weight
     if isinstance(layer, nn.Flatten):
-        return lambda values: values.flatten(1), lambda gradient, before, _: gradient.view(before.shape)
+        return lambda values: values.flatten(lead), lambda gradient, before, _: gradient.view(before.shape)
     if isinstance(layer, Normalize):
-        return layer.forward, lambda gradient, _, __: gradient / layer.std
+        mean, std = state[f"{name}.mean"], state[f"{name}.std"]
+        return (
+            lambda values: (values - _beside(mean, values)) / _beside(std, values),
+            lambda gradient, _, __: gradient / _beside(std, gradient),
+        )
     forward, back = _ACTIVATIONS[type(layer)](layer)
     return (forward if fresh else layer.forward), back
 
 
-def _hooked(layer: nn.Module) -> bool:
-    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))
+def _product(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a linear layer's outputs: `(N, C)` of one network, `(M, N, C)` of members with weights of their own."""
+    if weight.ndim == 2:
+        return F.linear(values, weight, bias)
+    if bias is None:
+        return torch.bmm(values, weight.transpose(1, 2))
+    return torch.baddbmm(bias[:, None], values, weight.transpose(1, 2))
+
+
+def _beside(statistic: Tensor, values: Tensor) -> Tensor:
+    """Return a number, or one for each member, in a shape that broadcasts with the values."""
+    return statistic if statistic.ndim == 0 else statistic.view(-1, *[1] * (values.ndim - 1))

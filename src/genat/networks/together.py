@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.utils.checkpoint import checkpoint
 
-from genat.networks.perceptron import plain_layers, through
+from genat.networks.perceptron import Passes, hooked, plain_layers, through, written_out
 
 
 class Together(nn.Module):
@@ -90,6 +90,13 @@ class Together(nn.Module):
         template, state = self._state()
         outputs: Tensor = functional_call(template, {name: value[index] for name, value in state.items()}, (inputs,))
         return outputs
+
+    def written_out(self) -> Passes | None:
+        """Return a pass of all members forward and back to the inputs, as `Perceptron.written_out` does for one."""
+        if self._layers is None or hooked(self):
+            return None
+        _, state = self._state()
+        return written_out(self._layers, state, members=self.members)
 
     def _state(self) -> tuple[nn.Module, dict[str, Tensor]]:
         template = self._template[0]
