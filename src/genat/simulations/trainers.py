@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from genat.ascent import NonFiniteError, Rule, climb
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
 from genat.networks import Together
-from genat.recipe import adam
+from genat.recipe import Replay, adam
 from genat.simulations.watch import Watch
 from genat.sources.toy import Toy
 from genat.training import DivergenceError, Step, fit, step_generator
@@ -110,6 +111,8 @@ class Gat:
         step_size, rule: of the ascent.
         shrink: smallest and largest; each sample draws its own, as in `genat.fit`.
         norm, radius, random_start: the ball; radius None is unconstrained.
+        burst: ascents go on from one iteration to the next, so many steps at a time, in a pool of four batches; None
+            begins them all anew. See `genat.Replay`.
 
     Raises:
         ValueError: where the radius, the ramp or a number of steps is out of its range.
@@ -131,6 +134,7 @@ class Gat:
     norm: Literal["l2", "linf"] = "l2"
     radius: float | None = None
     random_start: bool = False
+    burst: int | None = None
 
     def __post_init__(self) -> None:
         L2Ball(self.radius)
@@ -152,7 +156,7 @@ class Gat:
 
     def with_budget(self, passes: int) -> "Gat":
         """Return these settings with as many iterations as the passes allow."""
-        mean = self.last - self.ramp * (self.last - self.first) / 2
+        mean = self.last - self.ramp * (self.last - self.first) / 2 if self.burst is None else self.burst
         return replace(self, iterations=max(1, round(passes / (self.batch_size * (mean + 2)))))
 
     def with_rate(self, rate: float) -> "Gat":
@@ -167,7 +171,7 @@ class Gat:
 
         def note(step: Step) -> None:
             nonlocal passes, reached
-            passes += self.batch_size * (step.steps + 2)
+            passes += self.batch_size * (min(step.steps, self.burst or step.steps) + 2)
             reached = step.iteration
             for member, each in enumerate(step.members):
                 if math.isnan(each.loss):
@@ -191,6 +195,7 @@ class Gat:
                 optimizer=adam(self.rate),
                 ema=self.ema,
                 anneal=self.anneal,
+                replay=None if self.burst is None else Replay(self.burst, 4 * self.batch_size),
                 seed=list(seeds),
                 callback=note,
             )
@@ -241,7 +246,8 @@ class Gat:
             raise NonFiniteError(torch.ones(n, dtype=torch.bool))
         points, way = starts.to(device), list[Tensor]()
         for steps, size in ((max(self.last, 1), self.step_size), *_SETTLE):
-            end = climb(detector, points, steps=steps, step_size=size, rule=self.rule, stop_at=level, trajectory=True)
+            walk = partial(climb, rule=self.rule, restart=self.burst, stop_at=level, trajectory=True)
+            end = walk(detector, points, steps=steps, step_size=size)
             assert end.trajectory is not None
             way.append(end.trajectory[1 if way else 0 :, :TRAJECTORIES].cpu())
             points = end.points
