@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from genat.balls import L2Ball, LinfBall
-from genat.config import BallConfig, Config, HealthConfig, StepsConfig, dump, load, presets
+from genat.config import BallConfig, Config, HealthConfig, ReplayConfig, StepsConfig, dump, load, presets
 from genat.curriculum import Curriculum
 
 PRESETS = sorted(presets())
@@ -57,6 +57,7 @@ def test_presets_load_under_their_own_name_and_come_back_from_yaml(name: str, tm
         ["network_options={a: [1, 2.5, null, true, text], b: {c: '1e-3'}}"],
         ["name='größe: 1'"],
         ["step_size=[0.02, 0.1]", "shrink=[0.05, 1]", "anneal=0.5"],
+        ["replay={burst: 3, rows: 128}"],
         ["shrink=0.05", "health={non_finite: back-off, wins: stop, gate: continue, window: 10}"],
         ["outside=[{kind: uniform-noise}, {kind: photographs}]", "outside.1.weight=3"],
     ],
@@ -194,6 +195,7 @@ def test_unknown_keys_are_named_with_the_nearest_known(override: str, message: s
         ("step_size=[0.1, 0.2, 0.3]", "digits: step_size: tuple should have at most 2 items"),
         ("step_size=[0, 0.2]", "digits: step_size.0: input should be greater than 0, got 0"),
         ("step_size=[0.2, 0.1]", "digits: step_size: expected [low, high] with low at most high, got [0.2, 0.1]"),
+        ("replay={burst: 0}", "digits: replay.burst: input should be greater than 0, got 0"),
         ("shrink=0", "digits: shrink: input should be greater than 0, got 0"),
         ("shrink=1.5", "digits: shrink: input should be less than or equal to 1, got 1.5"),
         ("shrink=[0.1, 2]", "digits: shrink.1: input should be less than or equal to 1, got 2"),
@@ -231,6 +233,7 @@ def test_unknown_keys_are_named_with_the_nearest_known(override: str, message: s
         ("outside=[]", "digits: expected at least one part in outside, got none"),
         ("outside=[{kind: other-classes}]", "digits: expected data.classes with outside kind other-classes, got none"),
         ("random_start=true", "digits: expected ball.radius with random_start=true, got none"),
+        ("replay={rows: 8}", "digits: expected replay.rows to be at least batch_size=64, got 8"),
         ("seed.a=1", "digits: seed: input should be a valid integer, got {'a': 1}"),
     ],
 )
@@ -243,6 +246,18 @@ def test_every_wrong_key_is_named_at_once() -> None:
     assert message.startswith("digits: ")
     assert message.count("; ") == 2
     assert all(part in message for part in ("steps.lst: unknown key", "batch_size: input", "rule: input"))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("ball.radius=0.5", "digits: expected replay without ball.radius, got ball.radius=0.5"),
+        ("classify={}", "digits: expected replay with classify.toward=any, got toward=class"),
+    ],
+)
+def test_what_does_not_go_with_replay_is_refused(other: str, message: str) -> None:
+    assert refusal("digits", "replay={}", other) == message
+    assert load("digits", ["replay={burst: 3}"]).replay == ReplayConfig(burst=3, rows=256)
 
 
 @pytest.mark.parametrize(

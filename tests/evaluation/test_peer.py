@@ -62,7 +62,14 @@ CLASSES = "classify={steps: 2, ball: {radius: 0.5}}"
 
 @pytest.mark.parametrize(
     "overrides",
-    [["r1=0"], ["r1=0.01"], ["r1=0", "descent={steps: 2}"], ["r1=0", CLASSES], ["r1=0.01", "descent.steps=1", CLASSES]],
+    [
+        ["r1=0"],
+        ["r1=0.01"],
+        ["r1=0", "descent={steps: 2}"],
+        ["r1=0", CLASSES],
+        ["r1=0.01", "descent.steps=1", CLASSES],
+        ["replay={burst: 2, rows: 6}"],
+    ],
     ids=" ".join,
 )
 def test_passes_are_the_samples_that_went_through_the_network(
