@@ -44,7 +44,7 @@ format: $(VENV)/.installed-dev  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.committee
 

@@ -1,8 +1,11 @@
-"""One training step against a plain loop, alternating in one process: ratios, and the share of the matmul peak.
+"""A training step of `genat.fit` against a plain loop of the same algorithm, in turn in one process.
 
-The plain loop does the same arithmetic the plain way: parameters keep their gradients during ascent, target and outside
-data go forward separately, a clean AUROC costs two more forwards, both AUROCs are scikit-learn's on the processor, and
-values are fetched one by one. Usage: python benchmarks/step.py [--rounds 15]. Writes results/benchmarks/step.json.
+The plain loop is written the plain way: single precision, weights as PyTorch lays them out, means and deviations made
+into tensors at every forward, target and outside data going forward apart, two more forwards for a clean AUROC, both
+AUROCs by scikit-learn on the processor, values fetched one by one. Both learn from the same batches. Beside the ratios
+stand the floating-point operations of a step's products, the share of this machine's matmul peak, the share of the rate
+at which the network's layers run one by one in their better layout, images a second where a batch only climbs, and peak
+memory. Usage: python -m benchmarks.step [--rounds 7] [--cases convnet,resnet]. Writes results/benchmarks/step.json.
 """
 
 import argparse
@@ -11,37 +14,101 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 import genat
-from genat import networks
+from genat import assemble, networks
+from genat.ascent import ascend, frozen
+from genat.config import Config
+from genat.networks.layers import Normalize
 from genat.provenance import provenance
-from genat.training import Step
+from genat.sources import as_source
+from genat.training import Step, step_generator
+from genat.training.devices import one_device
 
-CASES: dict[str, tuple[str, tuple[int, ...], dict[str, object], int, int]] = {
-    "mlp 3x256, 8x8, batch 64, K = 10": ("mlp", (1, 8, 8), {"hidden": (256,) * 3, "negative_slope": 0.2}, 64, 10),
-    "small_convnet, 28x28, batch 64, K = 10": ("small_convnet", (1, 28, 28), {}, 64, 10),
-    "resnet, 32x32, batch 32, K = 5": ("resnet", (3, 32, 32), {}, 32, 5),
-}
 RESULTS = Path("results/benchmarks/step.json")
+_WARM = 2  # steps left out of a round's median
+_SIZE, _RATE, _BETAS = 0.2, 5e-4, (0.0, 0.99)
 
 
-def plain_step(net: nn.Module, optimizer: torch.optim.Optimizer, inside: Tensor, outside: Tensor, steps: int) -> float:
-    points = outside.clone()
+@dataclass(frozen=True)
+class Case:
+    """A detector's network, samples and ascent steps, and how many training steps a round times."""
+
+    network: str
+    shape: tuple[int, ...]
+    options: dict[str, object]
+    batch: int
+    steps: int
+    timed: int = 3
+
+    def build(self) -> nn.Module:
+        return networks.build(self.network, self.shape, self.options, seed=0)
+
+    def samples(self, n: int = 512) -> Tensor:
+        return torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(0))
+
+
+CASES = {
+    "mlp 4x128, 2-D, batch 256, K = 10": Case("mlp", (2,), {"hidden": (128,) * 4}, 256, 10, timed=30),
+    "mlp 5x500, 2-D, batch 2000, K = 10": Case("mlp", (2,), {"hidden": (500,) * 5}, 2000, 10),
+    "small_convnet, 28x28, batch 64, K = 10": Case("small_convnet", (1, 28, 28), {}, 64, 10),
+    "strided_convnet, 28x28, batch 64, K = 10": Case(
+        "strided_convnet", (1, 28, 28), {"channels": (64, 128), "hidden": (512, 256)}, 64, 10
+    ),
+    "resnet, 32x32, batch 32, K = 5": Case("resnet", (3, 32, 32), {}, 32, 5),
+    "resnet, 32x32, batch 16, K = 25": Case("resnet", (3, 32, 32), {}, 16, 25, timed=1),
+}
+
+
+class PlainNormalize(nn.Module):
+    """Means and deviations that become tensors at every forward."""
+
+    def __init__(self, like: Normalize) -> None:
+        super().__init__()
+        self.numbers = like.mean.tolist(), like.std.tolist()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = (torch.tensor(numbers).to(x.device) for numbers in self.numbers)
+        if mean.ndim:
+            mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+        return (x - mean) / std
+
+
+def plain_network(case: Case) -> nn.Module:
+    network = case.build()
+    for name, layer in list(network.named_children()):
+        if isinstance(layer, Normalize):
+            setattr(network, name, PlainNormalize(layer))
+    return network
+
+
+def plain_climb(network: nn.Module, points: Tensor, steps: int) -> Tensor:
+    points = points.clone()
     for _ in range(steps):
         points = points.clone().detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(net(points).sum(), [points])
-        norm = gradient.view(len(points), -1).norm(dim=1).view(-1, 1, 1, 1) + 1e-10
+        (gradient,) = torch.autograd.grad(network(points).sum(), [points])
+        norm = gradient.view(len(points), -1).norm(dim=1).view(-1, *[1] * (points.ndim - 1)) + 1e-10
         with torch.no_grad():
-            points = torch.clamp(points + 0.2 * gradient / norm, 0, 1)
-    points = points.clone().detach()
-    inside_logits, outside_logits = net(inside), net(points)
+            points = torch.clamp(points + _SIZE * gradient / norm, 0, 1)
+    return points.clone().detach()
+
+
+def plain_step(network: nn.Module, optimizer: torch.optim.Optimizer, inside: Tensor, outside: Tensor, k: int) -> float:
+    points = plain_climb(network, outside, k)
+    inside_logits, outside_logits = network(inside), network(points)
     logits = torch.cat([inside_logits, outside_logits])
     labels = torch.cat([torch.ones(len(inside)), torch.zeros(len(points))])
     loss = F.binary_cross_entropy_with_logits(logits, labels)
@@ -49,63 +116,188 @@ def plain_step(net: nn.Module, optimizer: torch.optim.Optimizer, inside: Tensor,
     torch.autograd.backward(loss)
     optimizer.step()
     with torch.no_grad():
-        clean = torch.cat([net(inside), net(outside)])
+        clean = torch.cat([network(inside), network(outside)])
     roc_auc_score(labels.numpy(), clean.numpy())
     return float(roc_auc_score(labels.numpy(), logits.detach().numpy())) + loss.item()
 
 
-def measure(case: str, rounds: int) -> dict[str, float | str]:
-    name, shape, options, batch, steps = CASES[case]
-    generator = torch.Generator().manual_seed(0)
-    data = torch.rand(512, *shape, generator=generator)
-    plain = networks.build(name, shape, options, seed=0)
-    optimizer = torch.optim.Adam(plain.parameters(), lr=5e-4, betas=(0.0, 0.99))
-    ours: list[float] = []
-    theirs: list[float] = []
-
-    def plain_round() -> None:
+def plain(case: Case, *, steps: int) -> tuple[nn.Module, list[float]]:
+    """Return the plainly trained network and the seconds of each step."""
+    network, data = plain_network(case), as_source(case.samples())
+    times: list[float] = []
+    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE, betas=_BETAS)
+    for step in range(steps):
+        draws = (step_generator(0, step, name) for name in ("target", "outside"))
+        inside, outside = (data.draw(case.batch, generator=draw) for draw in draws)
         began = time.perf_counter()
-        plain_step(plain, optimizer, data[:batch], data[-batch:], steps)
-        theirs.append(time.perf_counter() - began)
-
-    alternate(networks.build(name, shape, options, seed=0), data, batch, steps, rounds, plain_round, ours)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)][3:]  # the first rounds warm up
-    return {
-        "case": case,
-        "ours_ms": 1e3 * statistics.median(ours[3:]),
-        "plain_ms": 1e3 * statistics.median(theirs[3:]),
-        "ratio": statistics.median(ratios),
-        "ratio_low": min(ratios),
-        "ratio_high": max(ratios),
-    }
+        plain_step(network, optimizer, inside, outside, case.steps)
+        times.append(time.perf_counter() - began)
+    return network, times
 
 
-def alternate(
-    net: nn.Module,
-    data: Tensor,
-    batch: int,
-    steps: int,
-    rounds: int,
-    other: Callable[[], None],
-    times: list[float],
-) -> None:
-    """Run `genat.fit`, and the other loop after each of its steps."""
+def ours(case: Case, *, steps: int, half: bool = False) -> tuple[nn.Module, list[float]]:
+    """Return the network that `genat.fit` trained, laid out as in a run, and the seconds of each step."""
+    network = laid_out(case)
+    times: list[float] = []
 
     def callback(step: Step) -> None:
         times.append(step.seconds)
-        other()
 
     genat.fit(
-        net,
-        data,
-        data,
-        iterations=rounds + 3,
-        batch_size=batch,
-        steps=steps,
-        step_size=0.2,
+        network,
+        case.samples(),
+        case.samples(),
+        iterations=steps,
+        batch_size=case.batch,
+        steps=case.steps,
+        step_size=_SIZE,
         ema=None,
+        fabric=one_device(torch.device("cpu"), precision="bf16-mixed" if half else "32-true"),
         callback=callback,
     )
+    return network, times
+
+
+def laid_out(case: Case) -> nn.Module:
+    """Return the network as a run's configuration makes it."""
+    return assemble.detector(Config(network=case.network, network_options=case.options), case.shape)
+
+
+def ways(case: Case) -> dict[str, Callable[[int], list[float]]]:
+    """Return what is timed: functions from a number of steps to their seconds."""
+    made: dict[str, Callable[[int], list[float]]] = {
+        "plain": lambda steps: plain(case, steps=steps)[1],
+        "ours": lambda steps: ours(case, steps=steps)[1],
+    }
+    if assemble.half(Config(precision="auto")):
+        made["half"] = lambda steps: ours(case, steps=steps, half=True)[1]
+    return made
+
+
+def measure(case: Case, *, rounds: int) -> dict[str, Any]:
+    """Return the times of a training step each way, their ratios to the plain loop's, and what they are shares of."""
+    timed = ways(case)
+    seconds: dict[str, list[float]] = {}
+    peaks: list[float] = []
+    for number in range(rounds):
+        for way in list(timed)[:: (-1) ** number]:  # each goes first in turn
+            times = timed[way](_WARM + case.timed)[_WARM:]
+            seconds.setdefault(way, []).append(statistics.median(times))
+        peaks.append(matmul_peak())
+    climbs = sampling(case, rounds=rounds)
+    row: dict[str, Any] = {f"{way}_ms": 1e3 * statistics.median(times) for way, times in seconds.items()}
+    for way in list(seconds)[1:]:
+        row[way] = spread([b / a for a, b in zip(seconds[way], seconds["plain"], strict=True)])
+    row["sampling"] = spread([b / a for a, b in zip(climbs["ours"], climbs["plain"], strict=True)])
+    own = statistics.median(seconds["ours"])
+    row["samples_a_second"] = case.batch / statistics.median(climbs["ours"])
+    row["images_a_second"], row["ascent_steps_a_second"] = case.batch / own, case.steps / own
+    row["gflop"], row["matmul_gflops"] = operations(case) / 1e9, max(peaks)
+    row["share_of_peak"] = row["gflop"] / own / max(peaks)
+    row["share_of_layers"] = layer_by_layer(case, rounds=rounds) / own
+    row["memory_mb"] = {str(steps): peak_memory(replace(case, steps=steps)) for steps in (5, 40)}
+    return row
+
+
+def spread(ratios: Sequence[float]) -> dict[str, float]:
+    return {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
+def sampling(case: Case, *, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds that a batch's climb of K steps takes each way, a median a round."""
+    ours, plainly, starts = laid_out(case).eval(), plain_network(case).eval(), case.samples(case.batch)
+    climbs: dict[str, Callable[[], object]] = {
+        "ours": lambda: ascend(ours, starts, steps=case.steps, step_size=_SIZE),
+        "plain": lambda: plain_climb(plainly, starts, case.steps),
+    }
+    found: dict[str, list[float]] = {way: [] for way in climbs}
+    for number in range(rounds + 1):
+        for way in list(climbs)[:: (-1) ** number]:
+            times = [_seconds(climbs[way]) for _ in range(case.timed)]
+            if number:  # the first round warms up
+                found[way].append(statistics.median(times))
+    return found
+
+
+def operations(case: Case) -> int:
+    """Return the floating-point operations of products and convolutions of one training step, two a multiplication.
+
+    An ascent step goes forward and back to the sample; a step of learning goes forward and back to the weights.
+    """
+    detector, samples = case.build(), torch.zeros(case.batch, *case.shape)
+    with frozen(detector), FlopCounterMode(display=False) as climbed:
+        torch.autograd.backward(detector(samples.clone().requires_grad_()).sum())
+    with FlopCounterMode(display=False) as learned:
+        torch.autograd.backward(detector(samples).sum())
+    return int(case.steps * climbed.get_total_flops() + 2 * learned.get_total_flops())
+
+
+def layer_by_layer(case: Case, *, rounds: int) -> float:
+    """Return the seconds of a training step's products and convolutions alone, each at its best in either layout."""
+    met: list[tuple[nn.Module, Tensor]] = []
+    network = case.build().eval()
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: met.append((layer, inputs[0].detach())))
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        network(case.samples(case.batch))
+    for hook in hooks:
+        hook.remove()
+    total = 0.0
+    for index, (layer, inputs) in enumerate(met):
+        doubled = torch.cat([inputs, inputs])  # target and outside data together
+        to_weights = (index > 0, True)  # the first layer passes nothing back when it learns
+        total += case.steps * _best(layer, inputs, needs=(True, False), rounds=rounds)
+        total += _best(layer, doubled, needs=to_weights, rounds=rounds)
+    return total
+
+
+def _best(layer: nn.Module, inputs: Tensor, *, needs: tuple[bool, bool], rounds: int) -> float:
+    """Return the least seconds of a layer forward and back to its input and its weights as needed."""
+    layouts = [torch.contiguous_format, torch.channels_last] if inputs.ndim == 4 else [torch.contiguous_format]
+    best = float("inf")
+    for layout in layouts:
+        x = inputs.contiguous(memory_format=layout).requires_grad_(needs[0])
+        placed = layer.to(memory_format=layout)  # type: ignore[call-overload]  # not in its stubs
+        wanted = [x] * needs[0] + list(placed.parameters()) * needs[1]
+        back = torch.ones_like(placed(x))
+
+        def once(
+            placed: nn.Module = placed, x: Tensor = x, wanted: list[Tensor] = wanted, back: Tensor = back
+        ) -> object:
+            return torch.autograd.grad(placed(x), wanted, back)
+
+        best = min(best, *(_seconds(once) for _ in range(2 + 2 * rounds)))
+    return best
+
+
+class Meter(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations have made and that are still alive; `peak` is the most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        made = func(*args, **(kwargs or {}))
+        for one in tree_leaves(made):
+            if isinstance(one, Tensor):
+                storage = one.untyped_storage()
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.alive = {key: (kept, size) for key, (kept, size) in self.alive.items() if not kept.expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return made
+
+
+def peak_memory(case: Case) -> float:
+    """Return how many MB of tensors are alive at most while a batch climbs, the network left out."""
+    network, starts = laid_out(case), case.samples(case.batch)
+    with Meter() as meter:
+        ascend(network, starts, steps=case.steps, step_size=_SIZE)
+    return float(meter.peak / 2**20)
 
 
 def matmul_peak() -> float:
@@ -123,20 +315,21 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    rows = [measure(case, rounds) for case in CASES]
-    for row in rows:
-        spread = f"[{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
-        times = f"{row['ours_ms']:8.1f} ms against {row['plain_ms']:8.1f} ms"
-        print(f"{row['case']:42} {times}: {row['ratio']:.2f}x {spread}")
-    peak = matmul_peak()
-    print(f"matmul peak {peak:.0f} GFLOP/s")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cases", default="", help="parts of their names, with commas between; all by default")
+    arguments = parser.parse_args()
+    chosen = [name for name in CASES if any(part in name for part in arguments.cases.split(","))]
+    rows = []
+    for name in chosen:
+        row = {"case": name, **measure(CASES[name], rounds=arguments.rounds)}
+        rows.append(row)
+        shares = f"{row['share_of_peak']:.2f} of the peak, {row['share_of_layers']:.2f} of its layers"
+        ratios = f"{row['ours']['ratio']:.2f}x [{row['ours']['low']:.2f}, {row['ours']['high']:.2f}]"
+        print(f"{name:42} {row['ours_ms']:8.1f} ms against {row['plain_ms']:8.1f} ms: {ratios}, {shares}", flush=True)
+    found = {"threads": torch.get_num_threads(), "rounds": arguments.rounds, "rows": rows}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    made = provenance(shlex.join(["python", "benchmarks/step.py", *sys.argv[1:]]))
-    RESULTS.write_text(
-        json.dumps({"made": made, "matmul_gflops": peak, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-    )
+    made = provenance(shlex.join(["python", "-m", "benchmarks.step", *sys.argv[1:]]))
+    RESULTS.write_text(json.dumps({"made": made, **found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,3 +57,73 @@ def test_the_benchmark_of_a_committee_writes_its_ratios_and_shares(
     for way in ("together", "apart"):
         share = 1e3 * row["gflop"] / row[f"{way}_ms"] / row["matmul_gflops"]
         assert row[f"{way}_share_of_peak"] == pytest.approx(share)
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.step")
+
+
+CASES = {
+    "mlp": ("mlp", (2,), {"hidden": (8, 8), "mean": 0.5, "std": 0.2}),
+    "resnet": ("resnet", (3, 8, 8), {"blocks": (1, 1), "width": 2}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_plain_loop_is_the_same_algorithm(step: ModuleType, name: str) -> None:
+    network, shape, options = CASES[name]
+    case = step.Case(network, shape, options, 8, 3)
+    (ours, times), (plainly, others) = step.ours(case, steps=4), step.plain(case, steps=4)
+    assert len(times) == len(others) == 4
+    for found, wanted in zip(ours.parameters(), plainly.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    untrained = next(case.build().parameters())
+    assert not torch.allclose(untrained, next(ours.parameters()), atol=1e-4)
+
+
+def test_operations_of_a_step_are_those_of_its_products(step: ModuleType) -> None:
+    """Weights w of the first layer and v of the others: an ascent step 4 (w + v), to learn 4 w + 6 v a sample."""
+    case = step.Case("mlp", (9,), {"hidden": (8,)}, 4, 5)
+    first, others = 9 * 8, 8
+    assert step.operations(case) == 4 * (5 * 4 * (first + others) + 2 * (4 * first + 6 * others))
+
+
+def test_the_benchmark_of_a_step_writes_its_ratios_and_shares(
+    step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = step.Case("small_convnet", (1, 8, 8), {"width": 2}, 4, 2, timed=1)
+    monkeypatch.setattr(step, "CASES", {"small": small, "another": small})
+    monkeypatch.setattr(step, "RESULTS", tmp_path / "results" / "step.json")
+    monkeypatch.setattr(step, "peak_memory", lambda case: float(case.steps))
+    monkeypatch.setattr(sys, "argv", ["step.py", "--rounds", "3", "--cases", "small"])
+    with torch.random.fork_rng(devices=[]):
+        step.main()
+    written = json.loads((tmp_path / "results" / "step.json").read_text(encoding="utf-8"))
+    assert written["made"]["made_by"] == "python -m benchmarks.step --rounds 3 --cases small"
+    (row,) = written["rows"]
+    assert row["case"] == "small"
+    assert capsys.readouterr().out.startswith("small ")
+    for ratio in (row["ours"], row["sampling"]):
+        assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
+    assert row["share_of_peak"] == pytest.approx(1e3 * row["gflop"] / row["ours_ms"] / row["matmul_gflops"])
+    assert row["images_a_second"] == pytest.approx(4e3 / row["ours_ms"])
+    assert row["memory_mb"] == {"5": 5.0, "40": 40.0}
+
+
+def test_memory_is_that_of_the_tensors_alive_at_once(step: ModuleType) -> None:
+    with step.Meter() as meter:
+        first = torch.zeros(1000)
+        second = first + 1
+        del first
+        third = second.view(10, 100) * 2
+    assert meter.peak == 8000, "the view has no memory of its own, the first is gone before the third comes"
+    assert third.sum() == 2000
+
+
+def test_the_memory_of_a_climb_does_not_grow_with_its_steps(step: ModuleType) -> None:
+    case = step.Case("small_convnet", (1, 28, 28), {"width": 2}, 16, 5)
+    few, many = (step.peak_memory(step.replace(case, steps=steps)) for steps in (5, 40))
+    assert few > 0.1
+    assert many <= 1.05 * few
