@@ -21,7 +21,8 @@ from genat.theory.figures import table as theory_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = sorted((ROOT / "results" / "images" / "digits").glob("seed-*.json"))
-STEP = ROOT / "results" / "benchmarks" / "step.json"
+BENCHMARKS = ROOT / "results" / "benchmarks"
+STEP = BENCHMARKS / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
 TABLES = {"comparison": REPORTED, "choices": CHOSEN_ON}
 SIMULATIONS = ROOT / "results" / "simulations"
@@ -38,7 +39,8 @@ IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path
 
 
 def main() -> None:
-    blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block(), "step": step_block()}
+    blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block()}
+    blocks |= {"step": step_block(), "together": together_block()}
     blocks |= theory_blocks() | simulation_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {
@@ -238,17 +240,64 @@ def spread(values: list[float], form: str) -> str:
 
 
 def step_block() -> str:
+    """Return the table of training steps against the plain loop."""
     results = json.loads(STEP.read_text(encoding="utf-8"))
+    rows = []
+    for row in results["rows"]:
+        memory = row["memory_mb"]
+        grown = f"{memory['5']:.1f}, {memory['40']:.1f}"
+        rows.append(
+            [
+                row["case"],
+                f"{row['plain_ms']:,.1f}",
+                f"{row['ours_ms']:,.1f}",
+                ratio_words(row["ours"]),
+                ratio_words(row["half"]) if "half" in row else "",
+                ratio_words(row["sampling"]),
+                f"{row['images_a_second']:,.0f}",
+                f"{row['share_of_peak']:.2f}",
+                f"{row['share_of_layers']:.2f}",
+                grown,
+            ]
+        )
+    columns = [
+        "training step",
+        "plain loop, ms",
+        "genat, ms",
+        "ratio",
+        "in bfloat16",
+        "a climb alone",
+        "images a second",
+    ]
+    columns += ["of the matmul peak", "of its layers", "MB of a climb, K = 5 and 40"]
+    return markdown(columns, rows) + "\n\n" + made(results["made"])
+
+
+def ratio_words(found: dict[str, float]) -> str:
+    return f"{found['ratio']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def together_block() -> str:
+    """Return the sentence on members together, and the table of committees."""
+    one = json.loads((BENCHMARKS / "together.json").read_text(encoding="utf-8"))
+    several = json.loads((BENCHMARKS / "committee.json").read_text(encoding="utf-8"))
     rows = [
         [
             row["case"],
-            f"{row['ours_ms']:.1f}",
-            f"{row['plain_ms']:.1f}",
+            f"{row['apart_ms']:,.1f}",
+            f"{row['together_ms']:,.1f}",
             f"{row['ratio']:.2f}x [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+            f"{row['apart_share_of_peak']:.2f}, {row['together_share_of_peak']:.2f}",
+            f"{row['largest_difference_after_one_step']:.0e}",
         ]
-        for row in results["rows"]
+        for row in several["rows"]
     ]
-    return markdown(["training step", "ms", "plain loop, ms", "ratio"], rows) + "\n\n" + made(results["made"])
+    columns = ["ten detectors", "in turn, ms", "together, ms", "ratio", "of the matmul peak", "apart after a step"]
+    seeds = (
+        f"Eight seeds of a 2-D perceptron together, {one['together_ms']:.1f} ms a step against {one['apart_ms']:.1f}: "
+        f"{one['ratio']:.2f}x [{one['ratio_low']:.2f}, {one['ratio_high']:.2f}]. {made(one['made'])}"
+    )
+    return "\n\n".join([markdown(columns, rows), made(several["made"]), seeds])
 
 
 def theory_blocks() -> dict[str, str]:
