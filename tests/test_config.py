@@ -316,6 +316,62 @@ def test_files_that_are_no_configuration_are_refused(text: str, message: str, tm
     assert message in refusal(written(tmp_path, text))
 
 
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "network_options:\n" + "".join(f"  {line}\n" for line in BOMB.splitlines()),
+        "network_options: &a {a: *a}",
+        "network_options: &a {<<: *a}",
+        "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)),
+    ],
+    ids=["keys", "options", "itself", "merged-itself", "merged"],
+)
+def test_aliases_that_would_fill_the_memory_are_refused(text: str, tmp_path: Path) -> None:
+    """A few hundred bytes, and a hundred million values."""
+    assert refusal(written(tmp_path, text)).endswith("more than 100000 values with every alias written out")
+
+
+def test_aliases_that_do_not_are_read(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "steps: &a {first: 1, last: 2}\nnetwork_options: {b: *a, c: [*a, *a]}"))
+    assert config.network_options == {"b": {"first": 1, "last": 2}, "c": [{"first": 1, "last": 2}] * 2}
+
+
+def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 1\n" + "#" * 2**18)
+    assert refusal(path).endswith("mine.yaml: expected at most 262144 bytes of YAML, got 262152")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "network_options.a=2001-01-01",
+            "expected text, finite numbers, truth values, lists and keys with values, got",
+        ),
+        ("network_options.a=[!!binary aGk=]", "expected text, finite numbers, truth values"),
+        ("network_options.a=!!set {x, y}", "expected text, finite numbers, truth values"),
+        ("network_options.a={b: .nan}", "expected text, finite numbers, truth values"),
+        (f"network_options.a=0x{'9' * 5000}", "expected integers of at most 64 bits, got a longer one"),
+        ("network_options.a=" + "[" * 30 + "]" * 30, "expected at most 20 levels, got more"),
+    ],
+)
+def test_options_that_would_not_come_back_are_refused(override: str, message: str) -> None:
+    assert refusal("digits", override).startswith(f"digits: network_options: {message}")
+
+
+def test_a_long_value_is_shown_cut() -> None:
+    message = refusal("digits", f"seed={list(range(2000))}", f"batch_size=[0x{'9' * 5000}]")
+    assert "seed: input should be a valid integer, got [0, 1, 2, " in message
+    assert "got an integer of thousands of digits" in message
+    assert len(message) < 1000
+
+
 def test_files_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: größe".encode("latin-1"))

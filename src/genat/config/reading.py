@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from genat.config.schema import TAGS, Config
 
+_MOST_BYTES, _MOST_NODES, _LONGEST = 2**18, 100_000, 200
+
 
 def presets() -> dict[str, Config]:
     """Return the configurations that come with the package, by name.
@@ -51,6 +53,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not path.is_file():
         names = ", ".join(sorted(presets()))
         raise FileNotFoundError(f"{source}: expected a preset ({names}) or a YAML file, got neither")
+    if (length := path.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes of YAML, got {length}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -91,10 +95,38 @@ def _read(text: str, where: str, overrides: Sequence[str]) -> Config:
 
 def _parse(text: str, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         # PyYAML's own constructors leak all but the first, as on `!!int ''` or 2001-99-99
         raise ValueError(f"{where}: expected YAML, got {_one_line(str(error))}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, for texts that stay small with every alias written out."""
+
+    def construct_document(self, node: yaml.Node) -> Any:  # noqa: ANN401 - whatever YAML holds
+        """Return what a document holds, where it is small enough."""
+        _written_out(node, {})
+        return super().construct_document(node)
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many nodes one is with all its aliases written out.
+
+    Raises:
+        ValueError: where there are too many, or it holds itself.
+    """
+    if id(node) not in known:
+        known[id(node)] = _MOST_NODES  # for as long as it is being counted: one inside itself has no end
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in inner)
+    if known[id(node)] > _MOST_NODES:
+        raise ValueError(f"more than {_MOST_NODES} values with every alias written out")
+    return known[id(node)]
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -138,7 +170,16 @@ def _line(error: Mapping[str, Any]) -> str:
     message = message[:1].lower() + message[1:]
     if error["type"] == "value_error":
         return f"{location}: {message}" if location else message
-    return f"{location}: {message}, got {error['input']!r}"
+    return f"{location}: {message}, got {_shown(error['input'])}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write some out
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _suggestion(location: tuple[str | int, ...]) -> str:

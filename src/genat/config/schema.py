@@ -1,5 +1,6 @@
 """Every key of the configuration: its type, its default and what it may be."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -29,6 +30,8 @@ Action = Literal["continue", "stop", "back-off"]
 TAGS = NUMBER, RANGE = "a number", "[low, high]"
 """What pydantic calls the two forms of a size in an error's location."""
 
+_DEEPEST = 20  # levels of lists and keys inside one another in network_options
+
 # outside data that is drawn from a formula or made of other images, rather than read
 _DRAWN = ("photographs", "dead-leaves", "uniform-noise", "gaussian-noise", "class-gaussians", "shuffled-patches")
 
@@ -37,6 +40,23 @@ def _rising(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
         raise ValueError(f"expected [low, high] with low at most high, got {list(ends)}")
     return ends
+
+
+def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Refuse what does not come back from YAML and JSON as it was: dates, bytes, numbers without end."""
+    if depth > _DEEPEST:
+        raise ValueError(f"expected at most {_DEEPEST} levels, got more")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _plain([key, inner], depth)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _plain(inner, depth + 1)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("expected integers of at most 64 bits, got a longer one")
+    elif not (value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))):
+        raise ValueError(f"expected text, finite numbers, truth values, lists and keys with values, got {value!r}")
+    return value
 
 
 _number_or_range = Discriminator(lambda value: RANGE if isinstance(value, list | tuple) else NUMBER)
@@ -307,7 +327,7 @@ class Config(Section):
     outside: tuple[OutsideConfig, ...] = (OutsideConfig(),)
     augment: AugmentConfig = AugmentConfig()
     network: str = "small_convnet"
-    network_options: dict[str, Any] = Field(default_factory=dict)
+    network_options: Annotated[dict[str, Any], AfterValidator(_plain)] = Field(default_factory=dict)
     init: str | None = None
     committee: bool = False
     members_at_once: PositiveInt | None = None
