@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genat import checkpoints
@@ -140,6 +141,18 @@ def test_saving_an_iteration_again_replaces_it(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 2
 
 
+def test_all_are_kept_where_asked(tmp_path: Path) -> None:
+    for iteration in range(5):
+        save(tmp_path, example(iteration), keep=None)
+    assert len(names(tmp_path)) == 10
+
+
+def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f".{stem(1)}.safetensors.99.partial").write_bytes(b"half")
+    save(tmp_path, example(2))
+    assert names(tmp_path) == [f"{stem(2)}.json", f"{stem(2)}.safetensors"]
+
+
 # What is not believed
 
 
@@ -166,6 +179,19 @@ def test_latest_passes_over_a_damaged_newest(damage: Callable[[Path], None], suf
     checkpoint = latest(tmp_path)
     assert checkpoint.iteration == 1
     assert torch.equal(checkpoint.tensors["model.w"], example(1).tensors["model.w"])
+
+
+def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
+    for iteration in (1, 2, 3):
+        save(tmp_path, example(iteration), keep=3)
+    flip(tmp_path / f"{stem(3)}.safetensors")
+    flip(tmp_path / f"{stem(2)}.json")
+    said: list[str] = []
+    assert latest(tmp_path, passed_over=said.append).iteration == 1
+    assert [line.partition(": expected")[0] for line in said] == [
+        f"passed over: {tmp_path / stem(3)}.safetensors",
+        f"passed over: {tmp_path / stem(2)}.json",
+    ]
 
 
 def test_the_error_names_every_file_where_none_can_be_read(tmp_path: Path) -> None:
@@ -228,11 +254,17 @@ def test_a_flipped_bit_of_the_json_is_refused_in_one_way_or_changes_no_tensor(tm
         ("[]", "expected a checkpoint, got a file that cannot be read as one"),
         ('"text"', "expected a checkpoint, got a file that cannot be read as one"),
         ("{}", "cannot be read as one: 'format'"),
-        ('{"format": 2}', "expected checkpoint format 1, got 2"),
-        ('{"format": "1"}', "expected checkpoint format 1, got 1"),
-        ('{"format": 1}', "cannot be read as one: 'sha256'"),
-        ('{"format": 1, "sha256": 5}', "cannot be read as one"),
-        ('{"format": 1, "sha256": "00"}', "expected SHA-256 00..., got another: the file is altered"),
+        ("[" * 100_000, "cannot be read as one: maximum recursion depth exceeded"),
+        ('{"format": ' + "9" * 5000 + "}", "cannot be read as one: Exceeds the limit"),
+        ('{"format": 3, "genat": "9.1"}', "expected checkpoint format 2 or older, got 3, written by genat 9.1"),
+        ('{"format": 0}', "expected checkpoint format 2 or older, got 0"),
+        ('{"format": "1"}', "expected checkpoint format 2 or older, got 1"),
+        ('{"format": 2}', "expected what its own SHA-256 says, got another: the file is altered"),
+        ('{"format": 1, "seal": "00"}', "expected what its own SHA-256 says, got another: the file is altered"),
+        ('{"format": 1}', "cannot be read as one: 'iteration'"),
+        ('{"format": 1, "iteration": 1, "state": {}}', "cannot be read as one: 'sha256'"),
+        ('{"format": 1, "sha256": 5, "iteration": 1, "state": {}}', "expected an iteration and a state, got 1"),
+        ('{"format": 1, "sha256": "00", "iteration": 1, "state": {}}', "expected SHA-256 00..., got another: the file"),
         ('{"format": 1, "sha256": "SHA"}', "cannot be read as one: 'iteration'"),
         ('{"format": 1, "sha256": "SHA", "iteration": "x", "state": {}}', "expected an iteration and a state, got 'x'"),
         (
@@ -261,8 +293,8 @@ def test_tensors_of_another_making_are_refused_by_name(tmp_path: Path) -> None:
     weights = manifest.with_suffix(".safetensors")
     weights.write_bytes(b"no tensors in here")
     content = json.loads(manifest.read_text()) | {"sha256": checkpoints._sha256(weights)}
-    manifest.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"{stem(1)}\.json: expected a checkpoint, got a file that cannot be read"):
+    manifest.write_text(json.dumps(checkpoints.sealed(content)))
+    with pytest.raises(ValueError, match=rf"{stem(1)}\.safetensors: expected tensors, got a file that cannot be read"):
         read(manifest)
 
 
@@ -293,17 +325,22 @@ def half_a_file(_: object, path: Path) -> NoReturn:
     refuse()
 
 
+def refuse_as_safetensors(*_: object) -> NoReturn:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
         (checkpoints, "save_file", refuse),
         (checkpoints, "save_file", half_a_file),
+        (checkpoints, "save_file", refuse_as_safetensors),
         (os, "fsync", refuse),
         (Path, "replace", refuse_after(0)),
         (Path, "replace", refuse_after(1)),
         (Path, "write_bytes", refuse),
     ],
-    ids=["write", "half-a-write", "flush", "first-rename", "second-rename", "json"],
+    ids=["write", "half-a-write", "in-words", "flush", "first-rename", "second-rename", "json"],
 )
 @pytest.mark.parametrize("iteration", [2, 1])
 def test_a_failing_write_leaves_what_was_there(
@@ -323,6 +360,29 @@ def test_a_failing_write_leaves_what_was_there(
     assert latest(tmp_path).iteration == 1
     save(tmp_path, example(3), keep=1)
     assert names(tmp_path) == [f"{stem(3)}.json", f"{stem(3)}.safetensors"]
+
+
+def test_what_safetensors_refuses_is_told_as_the_system_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "save_file", refuse_as_safetensors)
+    with pytest.raises(OSError, match="No space") as caught:
+        save(tmp_path, example(1))
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / f"{stem(1)}.safetensors"))
+
+    def other(*_: object) -> NoReturn:
+        raise SafetensorError("something\nelse")
+
+    monkeypatch.setattr(checkpoints, "save_file", other)
+    with pytest.raises(OSError, match="something else"):
+        save(tmp_path, example(1))
+
+
+def test_a_new_folder_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(checkpoints, "_flush", flushed.append)
+    checkpoints.make_folder(tmp_path / "a" / "b")
+    assert flushed == [tmp_path / "a", tmp_path]
+    checkpoints.make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
 
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +463,22 @@ def test_optimisers_go_on_to_the_bit(
     resumed.load_state_dict(restore_optimizer(back.part("optimizer"), back.state["optimizer"]))
     train(other, resumed, 4)
     assert digest(other.state_dict()) == digest(smooth_net.state_dict())
+
+
+# Formats
+
+KEPT = Path(__file__).parent / "checkpoints"
+
+
+@pytest.mark.parametrize("number", range(1, checkpoints.FORMAT + 1))
+def test_every_format_there_was_is_read(number: int) -> None:
+    """4 of 8 steps of a small training, written by the version that made the format."""
+    (manifest,) = (KEPT / f"format-{number}").glob("*.json")
+    assert json.loads(manifest.read_text())["format"] == number
+    back = read(manifest)
+    assert (back.iteration, back.state["shape"], back.state["seed"]) == (4, [2], 0)
+    assert set(back.part("model")) == set(back.part("ema"))
+    assert digest(back.tensors) == (KEPT / f"format-{number}" / "digest.txt").read_text().strip()
 
 
 # Digests
