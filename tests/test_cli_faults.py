@@ -196,7 +196,11 @@ def test_altered_checkpoints(run_cli: Cli, place: Path, command: str) -> None:
 
 def test_of_two_checkpoints_the_readable_one_is_used(run_cli: Cli, place: Path) -> None:
     (place / "run" / "checkpoints" / "step-00000040.json").write_text("{", encoding="utf-8")
-    _refuses(run_cli, place, "detect run good.png", "step 20: resume it")  # the threshold was the later weights'
+    code, out, err = run_cli("detect", "run", "good.png")
+    named, refused = err.strip().splitlines()
+    assert (code, out) == (2, "")
+    assert named.startswith("passed over: run/checkpoints/step-00000040.json: expected a checkpoint")
+    assert "step 20: resume it" in refused  # the threshold was the later weights'
     assert runs.load("run").iteration == 20
 
 
@@ -263,7 +267,7 @@ def test_divergence_names_the_step(run_cli: Cli, place: Path) -> None:
 
 
 def test_an_interrupt_is_130(run_cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: Path) -> None:
+    def interrupted(_: Path, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "load", interrupted)
@@ -280,7 +284,7 @@ def test_debug_shows_the_error_itself(run_cli: Cli, place: Path, monkeypatch: py
 
 
 def test_an_error_of_many_lines_is_said_in_one(run_cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Path) -> None:
+    def broken(_: Path, **__: object) -> None:
         raise ValueError("one\n  two\n\nthree")
 
     monkeypatch.setattr(runs, "load", broken)

@@ -1,6 +1,7 @@
 """A run folder is written whole, read back exactly, and never harmed."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from genat import assemble, checkpoints, config, detection, runs
 from genat.ascent import Rule
 from genat.config import Config, ReplayConfig, SamplingConfig
 from genat.generation import Rejection
-from genat.training import DivergenceError, Step
+from genat.training import DivergenceError, Step, recording
 
 
 class Stopped(Exception):  # noqa: N818 - nothing is wrong
@@ -202,7 +204,7 @@ def forget_the_shape(folder: Path) -> None:
     for path in folder.glob("checkpoints/*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         del content["state"]["shape"]
-        path.write_text(json.dumps(content), encoding="utf-8")
+        path.write_text(json.dumps(checkpoints.sealed(content)), encoding="utf-8")
 
 
 def writes(name: str, content: bytes) -> Callable[[Path], None]:
@@ -490,6 +492,131 @@ def test_a_run_resumes_from_the_checkpoint_that_it_was_found_by(
     monkeypatch.setattr(checkpoints, "read", reading)
     runs.train(settings, stopped, resume=True)
     assert [path.name for path in read] == ["step-00000020.json", "step-00000040.json"]  # then what it has become
+
+
+def test_a_checkpoint_that_is_passed_over_is_named(settings: Config, tiny_run: Path) -> None:
+    flipped = tiny_run / "checkpoints" / "step-00000040.safetensors"
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"?")
+    said: list[str] = []
+    assert runs.load(tiny_run, say=said.append).iteration == 20
+    runs.train(settings, tiny_run, resume=True, say=said.append)
+    assert said[0] == said[1]
+    assert said[0].startswith(f"passed over: {flipped}: expected SHA-256 ")
+    assert "resumed after step 20" in said
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(settings: Config, tiny_run: Path, tmp_path: Path) -> None:
+    """Its configuration is there, and perhaps tensors that no JSON speaks of."""
+    begun = tmp_path / "begun" / "checkpoints"
+    begun.mkdir(parents=True)
+    (begun / "step-00000000.safetensors").write_bytes(b"half")
+    (begun.parent / runs.CONFIG).write_text(config.dump(settings), encoding="utf-8")
+    (begun.parent / ".metrics.jsonl.99.partial").write_bytes(b"half")
+    said: list[str] = []
+    run, _ = runs.train(settings, begun.parent, resume=True, say=said.append)
+    assert said[0] == "no checkpoint yet: from the beginning"
+    assert run.threshold == runs.load(tiny_run).threshold
+    assert not list(begun.parent.rglob("*.partial"))
+
+
+def test_the_last_good_state_is_gone_on_from_where_nothing_else_can_be_read(settings: Config, tmp_path: Path) -> None:
+    watched, folder = changed(settings, health={"non_finite": "back-off"}), tmp_path / "run"
+    _, whole = runs.train(watched, folder)
+    for path in (folder / "checkpoints").glob("*.json"):
+        path.write_text("{", encoding="utf-8")
+    said: list[str] = []
+    _, resumed = runs.train(watched, folder, resume=True, say=said.append)
+    assert resumed.digest == whole.digest
+    assert [line.partition(":")[0] for line in said if "step-000000" in line] == ["passed over"]
+    assert any(line.startswith("resumed after step ") for line in said)
+
+
+def test_as_many_checkpoints_stay_as_asked(settings: Config, tmp_path: Path) -> None:
+    for keep, expected in ((1, [40]), (3, [20, 30, 40]), (None, [0, 10, 20, 30, 40])):
+        runs.train(changed(settings, checkpoint_every=10, checkpoint_keep=keep), tmp_path / f"{keep}")
+        kept = sorted((tmp_path / f"{keep}" / "checkpoints").glob("*.json"))
+        assert [int(path.stem.removeprefix("step-")) for path in kept] == expected
+
+
+# two at once
+
+
+def test_a_second_training_in_a_folder_is_refused(settings: Config, tmp_path: Path) -> None:
+    folder, refused = tmp_path / "run", list[str]()
+
+    def again(step: Step) -> None:
+        if step.iteration == 3:
+            for resume in (True, False):
+                with pytest.raises(ValueError, match="expected a") as caught:
+                    runs.train(settings, folder, resume=resume)
+                refused.append(str(caught.value))
+
+    _, fitted = runs.train(settings, folder, callback=again)
+    assert refused == [
+        f"{folder}: expected a folder that nothing trains in, got process {os.getpid()} at it",
+        f"{folder}: expected a new folder, got a run: pass --resume to go on with it",
+    ]
+    assert runs.train(settings, folder, resume=True)[1].digest == fitted.digest
+
+
+def test_of_two_that_begin_at_once_one_is_refused(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other began, and ended, while this one read its data."""
+    own = assemble.target
+
+    def meanwhile(asked: Config) -> assemble.Data:
+        monkeypatch.setattr(assemble, "target", own)
+        runs.train(settings, tmp_path / "run")
+        return own(asked)
+
+    monkeypatch.setattr(assemble, "target", meanwhile)
+    with pytest.raises(ValueError, match="expected a new folder, got a run"):
+        runs.train(settings, tmp_path / "run")
+
+
+# a full disk
+
+
+def test_a_disk_that_is_full_stops_the_run_which_goes_on_later(
+    settings: Config, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, calls = checkpoints.save_file, iter(range(10))
+
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if next(calls) == 2:
+            path.write_bytes(b"as much as there was room for")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        own(tensors, path)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    folder = tmp_path / "full"
+    with pytest.raises(OSError, match="No space left on device: the run goes on from step 20 with --resume") as caught:
+        runs.train(settings, folder)
+    assert caught.value.filename == str(folder / "checkpoints" / "step-00000040.safetensors")
+    run, _ = runs.train(settings, folder, resume=True)
+    assert run.threshold == runs.load(tiny_run).threshold
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_a_disk_that_is_full_before_the_first_checkpoint(
+    settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", full)
+        with pytest.raises(OSError, match="No space left on device: the run begins anew with --resume"):
+            runs.train(settings, tmp_path / "full")
+    assert runs.train(settings, tmp_path / "full", resume=True)[0].iteration == 40
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_metrics_that_find_no_room_are_named() -> None:
+    with Path("/dev/full").open("ab", buffering=0) as file, pytest.raises(OSError, match="No space left") as caught:
+        recording._append(file, "{}\n")
+    assert (caught.value.errno, caught.value.filename) == (28, "/dev/full")
 
 
 def test_augmentation_reaches_the_batches(settings: Config, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genat import config, report, runs
+from genat import config, locks, report, runs
 from genat.evaluation import protocol
 from genat.progress import TrainingProgress
 
@@ -29,13 +29,14 @@ def demo(
         The figures of `genat.evaluation.protocol.evaluate`, and the report's path.
 
     Raises:
-        ValueError: where the folder holds something that is no demo.
+        ValueError: where the folder holds something that is no demo, or one that another process is making.
     """
     settings = config.load("digits", ["name=demo", f"seed={seed}"])
     if folder.exists():
         if not _is_demo(folder):
             raise ValueError(f"{folder}: expected an earlier demo or nothing, got something else")
-        shutil.rmtree(folder)
+        with locks.held(folder):  # so that none is removed that is being made
+            shutil.rmtree(folder)
     with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
         run, fitted = runs.train(settings, folder, callback=progress, say=progress.say)
     say(f"digest {fitted.digest}")

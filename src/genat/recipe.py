@@ -154,10 +154,11 @@ class Recipe:
     checkpoint_every: int
     classify: Classification | None = None
     replay: Replay | None = None
+    checkpoint_keep: int | None = 2
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
+        for name in ("iterations", "batch_size", "checkpoint_every", "checkpoint_keep"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"expected {name} to be at least 1, got {getattr(self, name)}")
         for name in ("descent_steps", "r1"):
             if not 0 <= getattr(self, name) < math.inf:

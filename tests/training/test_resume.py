@@ -19,7 +19,7 @@ from genat.balls import L2Ball
 from genat.curriculum import Curriculum
 from genat.recipe import adam, sgd
 from genat.sources import Box, Samples
-from genat.training import Fitted, Step, fit
+from genat.training import Fitted, Step, StoppedError, fit
 
 
 class Stopped(Exception):  # noqa: N818 - nothing is wrong
@@ -104,6 +104,36 @@ def test_stopped_again_and_again(whole: Fitted, tmp_path: Path) -> None:
         with pytest.raises(Stopped):
             train(tmp_path, resume=True, callback=stop_at(n))
     assert train(tmp_path, resume=True).digest == whole.digest
+
+
+@pytest.mark.parametrize("n", [0, 1, 12, 22])
+def test_a_training_stops_between_steps_where_it_is_asked_to(n: int, whole: Fitted, tmp_path: Path) -> None:
+    asked = iter([False] * n + [True])
+    seen: list[Step] = []
+    with pytest.raises(StoppedError, match=f"^stopped after step {n}, which is saved$") as caught:
+        train(tmp_path, stop=lambda: next(asked), callback=seen.append)
+    assert (caught.value.iteration, caught.value.saved, len(seen)) == (n, True, n)
+    assert checkpoints.latest(tmp_path).iteration == n
+    assert train(tmp_path, resume=True).digest == whole.digest
+
+
+def test_a_training_without_a_folder_stops_too() -> None:
+    with pytest.raises(StoppedError, match=r"^stopped after step 0, which is not saved$"):
+        train(None, stop=lambda: True)
+
+
+def test_a_training_catches_no_signals() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    seen: list[object] = []
+    train(None, callback=lambda _: seen.extend(signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)))
+    assert set(map(id, seen)) <= set(map(id, before))
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_a_checkpoint_is_kept(keep: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"expected checkpoint_keep to be at least 1, got {keep}"):
+        train(tmp_path, checkpoint_keep=keep)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])

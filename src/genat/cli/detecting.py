@@ -115,7 +115,7 @@ def detect(
     from genat.progress import Counting
     from genat.sources import Skipped
 
-    loaded = runs.load(run)
+    loaded = runs.load(run, say=say)
     loaded.detector.to(assemble.device(loaded.config))
     names, tally = [str(path) for path in images], Tally()
     how = asked_for(certify, sigma=sigma, draws=draws, seed=seed, held_out=held_out)

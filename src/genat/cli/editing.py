@@ -18,6 +18,7 @@ from genat.cli.arguments import (
     command_line,
     parse_seeds,
     read_images,
+    say,
 )
 from genat.cli.printing import print_files
 
@@ -120,7 +121,7 @@ def edit(
     _check(asked)
     from genat import report, runs
 
-    loaded = runs.load(run)
+    loaded = runs.load(run, say=say)
     how = loaded.climbing(steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
     made = _make(asked, loaded, how)
     print_files(report.save(made, output or run / report.EDITED / mode, command=command_line()), as_json=as_json)
@@ -176,7 +177,7 @@ def _make(asked: _Asked, run: "Run", how: "Climbing") -> "Edited":
     from genat import report, runs
 
     if asked.mode is Mode.COMPOSE:
-        others = [runs.load(other) for other in asked.others]
+        others = [runs.load(other, say=say) for other in asked.others]
         begin = _begin(asked, run)
         return report.composed(run, others, begin, name=_name(asked), weights=asked.weights, how=how)
     if asked.mode is Mode.INTERPOLATE:

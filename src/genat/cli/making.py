@@ -18,6 +18,7 @@ from genat.cli.arguments import (
     command_line,
     parse_seeds,
     read_images,
+    say,
 )
 from genat.cli.printing import print_files
 
@@ -96,7 +97,7 @@ def _load(folder: Path, of_class: str | None) -> tuple["Run", int | None]:
     """Return a run that makes images of a class, and the class's index; of all its target where none is asked for."""
     from genat import runs
 
-    run = runs.load(folder)
+    run = runs.load(folder, say=say)
     if of_class is None:
         return run, None
     index = run.class_index(int(of_class) if of_class.isdecimal() and of_class not in run.classes else of_class)

@@ -100,7 +100,7 @@ def evaluate(
     from genat.evaluation.protocol import evaluate as run_evaluation
     from genat.sources import image_folder
 
-    loaded = runs.load(run)
+    loaded = runs.load(run, say=say)
     size = (loaded.shape[1], loaded.shape[2])
     images = None if data is None else image_folder(data, size=size, mode="L" if loaded.shape[0] == 1 else "RGB")
     for note in () if images is None else images.notes:
@@ -201,4 +201,4 @@ def report(run: RunFolder) -> None:
     from genat import report as pages
     from genat import runs
 
-    typer.echo(str(pages.write(runs.load(run), command=command_line())))
+    typer.echo(str(pages.write(runs.load(run, say=say), command=command_line())))

@@ -103,7 +103,7 @@ def _gat2020(settings: "Config", run: Path | None, *, scale: Scale, as_json: boo
 
 def _trained(settings: "Config", folder: Path) -> "Run":
     """Return the run of a folder, trained, gone on with or read, whichever is left to do."""
-    from genat import config, runs
+    from genat import checkpoints, config, runs
 
     if (folder / runs.CONFIG).exists():
         found = config.load(folder / runs.CONFIG)
@@ -111,8 +111,9 @@ def _trained(settings: "Config", folder: Path) -> "Run":
             raise ValueError(
                 f"{folder}: expected a run of {settings.name} as configured, got one of another configuration"
             )
-        run = runs.load(folder)
-        if run.calibration is not None:
-            return run
+        if checkpoints.any_in(folder / runs.CHECKPOINTS):
+            run = runs.load(folder, say=say)
+            if run.calibration is not None:
+                return run
         return watched(settings, folder, resume=True)[0]
     return watched(settings, folder, resume=False)[0]

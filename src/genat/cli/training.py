@@ -9,6 +9,7 @@ import typer
 
 from genat.cli.arguments import Json, command_line, say
 from genat.cli.printing import print_config, print_figures
+from genat.cli.signals import stopping
 
 if TYPE_CHECKING:
     from genat.config import Config
@@ -67,12 +68,28 @@ def train(
 
 
 def watched(settings: "Config", folder: Path, *, resume: bool) -> "tuple[Run, Fitted]":
-    """Train as `genat.runs.train` does, while a person watches."""
+    """Train as `genat.runs.train` does, while a person watches, until a signal asks it to stop.
+
+    Raises:
+        Exit: where one did, with the code that shells know the signal by: 130 or 143.
+    """
     from genat import runs
     from genat.progress import TrainingProgress
+    from genat.training import StoppedError
 
-    with TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress:
-        return runs.train(settings, folder, resume=resume, callback=progress, say=progress.say)
+    with (
+        TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress,
+        stopping(progress.say) as stop,
+    ):
+        try:
+            trained = runs.train(settings, folder, resume=resume, callback=progress, say=progress.say, stop=stop)
+        except StoppedError as error:
+            progress.say(f"genat: {stop.name}: {error}: {folder} goes on from there with --resume")
+            raise typer.Exit(stop.code) from None
+        if stop.signal is not None:
+            progress.say(f"genat: {stop.name}: the training had ended, and {folder} is whole")
+            raise typer.Exit(stop.code)
+        return trained
 
 
 def configured(

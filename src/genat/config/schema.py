@@ -320,6 +320,7 @@ class Config(Section):
         committee: whether a detector is trained for every class of the target, all together; see `genat.Committee`.
             The batch size is then a detector's.
         members_at_once: of a committee, how many detectors' activations are in memory, see `networks.Together`.
+        checkpoint_keep: how many of the newest checkpoints stay; null is all.
     """
 
     name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "custom"
@@ -350,6 +351,7 @@ class Config(Section):
     health: HealthConfig = HealthConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     checkpoint_every: PositiveInt = 500
+    checkpoint_keep: PositiveInt | None = 2
     sampling: SamplingConfig = SamplingConfig()
     tpr: Share = 0.95
     tensorboard: bool = False

@@ -191,10 +191,10 @@ def kept(path: Path, *, digest: str) -> Calibration | None:
     """
     if not path.exists():
         return None
+    content = checkpoints.read_json(path, what="a calibration")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         if content["digest"] != digest:
             return None
         return Calibration(torch.tensor(content["logits"], dtype=torch.float64), tpr=content["tpr"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path}: expected a calibration, got a file that cannot be read as one: {error}") from None

@@ -39,6 +39,9 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
 }
 """The networks of this package by name."""
 
+# What PyTorch and Python are known to raise on options of another type or size.
+_REFUSALS = (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError, MemoryError)
+
 
 def build(spec: str, shape: tuple[int, ...], options: Mapping[str, object] | None = None, *, seed: int) -> nn.Module:
     """Build the detector a configuration asks for, its initial weights a function of the seed alone.
@@ -126,7 +129,9 @@ def _call(
         torch.default_generator.manual_seed(seed)
         try:
             network = builder(shape, **options)
-        except TypeError as error:
+        except _REFUSALS as error:
+            if spec not in BUILDERS and not isinstance(error, TypeError):
+                raise  # whoever wrote the function wants to see where
             known = ", ".join(list(inspect.signature(builder).parameters)[1:]) or "none"
             raise ValueError(f"expected options of {spec} ({known}), got {options}: {one_line(error)}") from error
     if not isinstance(network, nn.Module):

@@ -2,7 +2,7 @@
 
 from genat.training.health import Health
 from genat.training.loop import fit
-from genat.training.records import DivergenceError, Fitted, Incident, Step
+from genat.training.records import DivergenceError, Fitted, Incident, Step, StoppedError
 from genat.training.seeding import step_generator
 
-__all__ = ["DivergenceError", "Fitted", "Health", "Incident", "Step", "fit", "step_generator"]
+__all__ = ["DivergenceError", "Fitted", "Health", "Incident", "Step", "StoppedError", "fit", "step_generator"]

@@ -51,10 +51,12 @@ def fit(
     fabric: "Fabric | None" = None,
     folder: Path | None = None,
     checkpoint_every: int = 500,
+    checkpoint_keep: int | None = 2,
     resume: bool | Checkpoint = False,
     health: Health = Health(),  # noqa: B008 - frozen
     callback: Callable[[Step], None] | None = None,
     alarm: Callable[[Incident], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Fitted:
     r"""Train a detector on the maximin game, in place, and return it.
 
@@ -113,11 +115,14 @@ def fit(
         fabric: a launched Lightning Fabric for devices, precision and processes; None stays on the detector's device.
         folder: where checkpoints go; None writes nothing.
         checkpoint_every: steps between checkpoints; one more is written at the end.
+        checkpoint_keep: how many of the newest checkpoints are left, at least 1; None is all.
         resume: go on from the newest readable checkpoint in `folder`, or from this one of them.
         health: what the training is watched for, and what is done about it.
         callback: called with a `Step` after each step, on the first process only. After a return to the last good
             state the iterations come again.
         alarm: called with an `Incident` at all that the watch sees, likewise.
+        stop: asked before each step whether to save and stop instead; every process must be told the same. No signal is
+            caught here: whoever wants one to stop a training catches it and tells.
 
     Returns:
         The trained detector, its last weights and their digest.
@@ -128,6 +133,7 @@ def fit(
         TypeError: with `classify` for a detector that is no `networks.Joint`, or a target that draws no labels.
         DivergenceError: where the watch sees what `health` stops at, by default a value that is not finite; names the
             step. The weights before it are saved. With several members such a value stops where none is left.
+        StoppedError: where `stop` said so; a resume goes on from just there.
 
     References:
         Learning Energy-Based Models With Adversarial Training (Yin, Li, Rohde, 2022) https://arxiv.org/abs/2012.06568
@@ -163,6 +169,7 @@ def fit(
         checkpoint_every=checkpoint_every,
         classify=classify,
         replay=replay,
+        checkpoint_keep=checkpoint_keep,
     )
     _check_folder(folder, resume=bool(resume))
     trainer = Trainer(
@@ -177,6 +184,7 @@ def fit(
         folder,
         callback,
         alarm,
+        stop,
     )
     if resume and folder is not None:
         trainer.restore(resume if isinstance(resume, Checkpoint) else checkpoints.latest(folder))
@@ -194,5 +202,5 @@ def _check_folder(folder: Path | None, *, resume: bool) -> None:
         raise ValueError("expected a folder to resume from, got folder=None")
     if resume or folder is None:
         return
-    if any(folder.glob("step-*.json")) or any((folder / GOOD).glob("step-*.json")):
+    if checkpoints.any_in(folder) or checkpoints.any_in(folder / GOOD):
         raise ValueError(f"{folder}: expected a folder without checkpoints, got some: resume from them or name another")

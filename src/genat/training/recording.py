@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,15 @@ class Recorder:
         values = {name: value for name, value in asdict(step).items() if value is not None}
         members = values.pop("members")  # in TensorBoard the mean alone
         each = {"members": {name: [_number(one[name]) for one in members] for name in _EACH}} if members else {}
-        self.file.write(json.dumps(values | each) + "\n")
+        _append(self.file, json.dumps(values | each) + "\n")
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(f"training/{name}", value, step.iteration)
 
     def incident(self, incident: Incident) -> None:
         """Write what was seen, and take back the steps that a return gives up."""
-        with (self.folder / INCIDENTS).open("a", encoding="utf-8") as file:
-            file.write(_line(incident))
+        with (self.folder / INCIDENTS).open("ab", buffering=0) as file:
+            _append(file, _line(incident))
         if incident.back_to is not None:
             self.__exit__()
             self._open(after=incident.back_to)
@@ -97,7 +98,7 @@ class Recorder:
         path = self.folder / METRICS
         kept = [line for line in metrics(self.folder) if line["iteration"] <= after] if after and path.exists() else []
         checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.file = path.open("ab", buffering=0)  # so that nothing is left to be written when a disk is full
         events = str(self.folder / "events")
         self.writer = summary_writer()(events, purge_step=after + 1) if self.tensorboard else None
 
@@ -129,6 +130,15 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected one JSON object a line, got {error}") from None
+
+
+def _append(file: FileIO, line: str) -> None:
+    content = line.encode()
+    try:
+        while content:
+            content = content[file.write(content) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file.name)) from error
 
 
 def _number(value: float) -> float | None:

@@ -106,3 +106,16 @@ class Fitted:
 
 class DivergenceError(FloatingPointError):
     """A training has stopped at what its watch saw: a value that is not finite, or what it was told to stop at."""
+
+
+class StoppedError(Exception):
+    """A training was asked to stop, and has, between two steps.
+
+    Attributes:
+        iteration: completed steps.
+        saved: whether there is a checkpoint of just that iteration.
+    """
+
+    def __init__(self, iteration: int, *, saved: bool) -> None:
+        super().__init__(f"stopped after step {iteration}" + (", which is saved" if saved else ", which is not saved"))
+        self.iteration, self.saved = iteration, saved

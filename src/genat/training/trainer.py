@@ -25,7 +25,7 @@ from genat.training.examples import check_classes
 from genat.training.health import Health, Watch
 from genat.training.loss import Loss
 from genat.training.pool import Pool
-from genat.training.records import DivergenceError, Fitted, Incident, Step
+from genat.training.records import DivergenceError, Fitted, Incident, Step, StoppedError
 from genat.training.seeding import seeded_layers, step_generator
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Trainer:
     folder: Path | None
     callback: Callable[[Step], None] | None
     alarm: Callable[[Incident], None] | None
+    stop: Callable[[], bool] | None = None
     iteration: int = 0
     diverged: dict[int, int] = field(default_factory=dict)
     average: nn.Module | None = field(init=False)
@@ -117,6 +118,7 @@ class Trainer:
 
         Raises:
             DivergenceError: where the watch sees what it stops at.
+            StoppedError: where it was asked to stop.
         """
         if not _leaves_processor_idle(self.fabric.device):
             return self._run()
@@ -125,7 +127,7 @@ class Trainer:
             return self._run()
 
     def _run(self) -> Fitted:
-        unmarked = self.health.backs_off and not any(self._folder(GOOD).glob("step-*.json"))
+        unmarked = self.health.backs_off and not checkpoints.any_in(self._folder(GOOD))
         if unmarked:
             self.watch = replace(self.watch, good=self.iteration)
             self._save(GOOD)
@@ -133,6 +135,7 @@ class Trainer:
             self._save()  # so that a training stopped before its first checkpoint can be resumed too
         while self.iteration < self.recipe.iterations:
             try:
+                self._stop_if_asked()
                 self._advance()
             except _NotFiniteError as error:
                 self._respond(health.refuse(self.watch, self.health, self.iteration + 1, str(error)))
@@ -151,11 +154,17 @@ class Trainer:
             return  # it went back
         good = self.health.backs_off and self.watch.steps == 0 and self.iteration - self.watch.good >= every
         if final or good or self.iteration % every == 0:
-            self._refuse(members.non_finite(self.detector), "expected finite weights, got some that are not")
+            self._refuse_non_finite_weights()
             if good:  # first: a checkpoint that names a good state is never ahead of it
                 self.watch = replace(self.watch, good=self.iteration)
                 self._save(GOOD)
             self._save()
+
+    def _stop_if_asked(self) -> None:
+        if self.stop is not None and self.stop():
+            self._refuse_non_finite_weights()
+            self._save()
+            raise StoppedError(self.iteration, saved=self.folder is not None)
 
     def _respond(self, watch: Watch) -> None:
         """Take the watch over and do what is to be done about what it has just seen."""
@@ -267,6 +276,9 @@ class Trainer:
                 lost[member] = f"expected finite values, got {', '.join(bad)}"
         self._refuse(list(lost), "; ".join(dict.fromkeys(lost.values())))
 
+    def _refuse_non_finite_weights(self) -> None:
+        self._refuse(members.non_finite(self.detector), "expected finite weights, got some that are not")
+
     def _refuse(self, lost: list[int], why: str) -> None:
         """Set members that are not finite any more aside, or give the step up where no other is left."""
         lost = [member for member in lost if member not in self.diverged]
@@ -319,7 +331,7 @@ class Trainer:
         elif len(self.target) > 1:
             state["classes"] = [describe(source) for source in self.target]
         checkpoint = checkpoints.Checkpoint(self.iteration, tensors, state)
-        checkpoints.save(self._folder(*parts), checkpoint, keep=1 if parts else 2)
+        checkpoints.save(self._folder(*parts), checkpoint, keep=1 if parts else self.recipe.checkpoint_keep)
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Stand where the checkpoint was written."""

@@ -1,47 +1,27 @@
-"""A run folder: all that a training leaves behind, and all that the other commands need.
+"""Reading a run folder back, a stranger's too."""
 
-`config.yaml`, `metrics.jsonl`, `incidents.jsonl`, `checkpoints/`, `calibration.json`, `held_out.safetensors`,
-`samples/`, `samples-gan/`, `evaluation/`, `report.html`.
-"""
-
+import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genat import assemble, checkpoints, config, detection
-from genat.balls import L2Ball
 from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.detection import Calibration, Judged, Prediction
 from genat.generation import Climbing, Rejection, one_of
-from genat.networks import Committee, Joint, Together
-from genat.sources import Images, Skipped, Source
-from genat.training import Fitted, Incident, Step, fit
-from genat.training.devices import one_device
-from genat.training.recording import INCIDENTS, METRICS, Recorder, incidents, metrics, repeated, summary_writer
-
-__all__ = [
-    "CALIBRATION",
-    "CHECKPOINTS",
-    "CONFIG",
-    "HELD_OUT",
-    "INCIDENTS",
-    "METRICS",
-    "Run",
-    "incidents",
-    "load",
-    "metrics",
-    "train",
-]
+from genat.networks import Committee, Joint
+from genat.networks.bounded import Bounded
+from genat.sources import Images, Skipped
 
 CONFIG, CHECKPOINTS, CALIBRATION, HELD_OUT = "config.yaml", "checkpoints", "calibration.json", "held_out.safetensors"
-_SHOWN, _AT_ONCE = 64, 256
+_AT_ONCE = 256
+_MOST_VALUES, _SLACK = 2**22, 2**16  # values of a sample, and of what a network makes beside weights and samples
 _CEILING = 0.95  # of held-out target images, those whose logits stay below what samples are judged by
 
 
@@ -186,8 +166,8 @@ class Run:
         self._calibrated()
         path = self.folder / HELD_OUT
         try:
-            return Images(load_file(path)["images"], name="held out")
-        except (OSError, SafetensorError, KeyError) as error:
+            return Images(checkpoints.read_tensors(path)["images"], name="held out")
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}: expected held-out images, got a file that cannot be read: {error}") from None
 
     def _of_classes(self) -> Joint | Committee:
@@ -213,20 +193,27 @@ class Run:
         return self.calibration
 
 
-def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
+def load(folder: str | Path, *, device: torch.device | str = "cpu", say: Callable[[str], None] = lambda _: None) -> Run:
     """Read a run folder: the detector, its calibration and its configuration.
+
+    It may be a stranger's: nothing in it is run, and no more memory is taken than its files account for. Where its
+    network is a function that is not of this package, that function is called only where its module is imported
+    already, or named in the environment's GENAT_CODE (several are parted by commas).
 
     Args:
         folder: as `genat train` made it.
         device: where the detector goes.
+        say: called with a line for each newer checkpoint that cannot be read and is passed over.
 
     Raises:
         FileNotFoundError: where there is no run.
-        ValueError: where its files cannot be read; one line that names the file.
+        ValueError: where its files cannot be read, or its network is code that nobody has asked for; one line that
+            names the file.
 
     Example:
         >>> import tempfile
         >>> keys = ["iterations=2", "network_options.hidden=[8]", "outside=[{kind: uniform-noise}]"]
+        >>> from genat.runs import train
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = train(config.load("digits", keys), folder)
         ...     run = load(folder)
@@ -234,11 +221,16 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
         ((1, 8, 8), 2)
     """
     folder = Path(folder)
-    settings = _read_config(folder)
-    checkpoint = checkpoints.latest(folder / CHECKPOINTS)
-    shape, classes = _shape(folder, checkpoint), tuple(checkpoint.state.get("classes", ()))
-    detector = assemble.detector(settings.model_copy(update={"init": None}), shape, classes=len(classes))
+    settings = read_config(folder)
+    _check_code(folder, settings.network)
+    checkpoint = checkpoints.latest(folder / CHECKPOINTS, passed_over=say)
+    shape, classes = _described(folder, checkpoint)
     weights = checkpoint.part("ema") or checkpoint.part("model")
+    try:
+        with Bounded(2 * sum(weight.numel() for weight in weights.values()) + 8 * math.prod(shape) + _SLACK):
+            detector = assemble.detector(settings.model_copy(update={"init": None}), shape, classes=len(classes))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: expected the network of the checkpoint's weights: {error}") from None
     try:
         detector.load_state_dict(weights)
     except RuntimeError as error:
@@ -249,131 +241,13 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Run:
     return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
 
 
-def train(
-    settings: Config,
-    folder: str | Path,
-    *,
-    resume: bool = False,
-    callback: Callable[[Step], None] | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> tuple[Run, Fitted]:
-    """Train as configured into a run folder, then calibrate on held-out target images.
-
-    Everything that can be wrong with the configuration and the data is found before the folder is touched.
-
-    Args:
-        settings: the configuration.
-        folder: of the run; new, unless it is resumed.
-        resume: go on from the newest readable checkpoint; the configuration must be the run's own.
-        callback: called with a `Step` after each step.
-        say: called with each line worth telling a person: what was converted, where the training went on, what its
-            watch saw for the first time, where it went back, and how often in all.
-
-    Returns:
-        The run as `load` reads it, and what `genat.fit` returned.
+def read_config(folder: Path) -> Config:
+    """Return a run's configuration.
 
     Raises:
-        ValueError: where the configuration, the data or the folder does not fit.
-        FileNotFoundError: where there is nothing to resume.
-        DivergenceError: where the watch sees what the configuration stops at.
+        FileNotFoundError: where there is no run.
+        ValueError: where it cannot be read.
     """
-    folder = Path(folder)
-    _check_folder(folder, settings, resume=resume)
-    checkpoint = checkpoints.latest(folder / CHECKPOINTS) if resume else None
-    data = assemble.target(settings)
-    target, outside = assemble.learned(settings, data)
-    if settings.tensorboard:
-        summary_writer()
-    detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
-    detector = detector.to(assemble.device(settings))
-    for note in data.train.notes:
-        say(note)
-    say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
-    if checkpoint is not None:
-        say(f"resumed after step {checkpoint.iteration}")
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_text(folder / CONFIG, config.dump(settings))
-    with ExitStack() as stack:
-        record = stack.enter_context(Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say))
-        fitted = _fit(
-            settings,
-            folder=folder,
-            detector=detector,
-            target=target,
-            outside=outside,
-            resume=checkpoint or False,
-            callback=_both(record.step, callback),
-            alarm=record.incident,
-        )
-    for line in repeated(fitted.incidents, folder):
-        say(line)
-    _calibrate(folder, settings, fitted, data)
-    return load(folder), fitted
-
-
-def _fit(
-    settings: Config,
-    *,
-    folder: Path,
-    detector: nn.Module,
-    target: Source | list[Source],
-    outside: Source | list[Source],
-    resume: bool | Checkpoint,
-    callback: Callable[[Step], None],
-    alarm: Callable[[Incident], None],
-) -> Fitted:
-    return fit(
-        detector,
-        target,
-        outside,
-        iterations=settings.iterations,
-        batch_size=settings.batch_size,
-        steps=settings.steps.build(),
-        step_size=settings.step_size,
-        shrink=settings.shrink,
-        ball=settings.ball.build(),
-        rule=settings.rule,
-        random_start=settings.random_start,
-        descent_steps=settings.descent.steps,
-        descent_ball=L2Ball(settings.descent.radius),
-        r1=settings.r1,
-        classify=None if settings.classify is None else settings.classify.build(),
-        optimizer=assemble.optimizer(settings),
-        ema=settings.ema,
-        replay=None if settings.replay is None else settings.replay.build(),
-        clip_norm=settings.clip_norm,
-        anneal=settings.anneal,
-        seed=assemble.seeds(settings, detector.members) if isinstance(detector, Together) else settings.seed,
-        fabric=one_device(assemble.device(settings), precision=assemble.precision(settings)),
-        folder=folder / CHECKPOINTS,
-        checkpoint_every=settings.checkpoint_every,
-        resume=resume,
-        health=assemble.health(settings),
-        callback=callback,
-        alarm=alarm,
-    )
-
-
-def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) -> Callable[[Step], None]:
-    def call(step: Step) -> None:
-        first(step)
-        if second is not None:
-            second(step)
-
-    return call
-
-
-def _calibrate(folder: Path, settings: Config, fitted: Fitted, data: assemble.Data) -> None:
-    held_out = data.validation
-    evenly = torch.linspace(0, len(held_out) - 1, min(_SHOWN, len(held_out)), dtype=torch.float64).long()
-    save_file({"images": held_out.take(evenly).pixels.contiguous()}, folder / HELD_OUT)
-    device = next(fitted.detector.parameters()).device
-    detector = assemble.whole(fitted.detector, data.train.classes)
-    calibration = detection.calibrate(detector, held_out.tensor().to(device), tpr=settings.tpr)
-    detection.keep(calibration, folder / CALIBRATION, digest=fitted.digest)
-
-
-def _read_config(folder: Path) -> Config:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: expected a run folder, got one without {CONFIG}" if folder.is_dir() else
@@ -381,25 +255,29 @@ def _read_config(folder: Path) -> Config:
     return config.load(path)
 
 
-def _shape(folder: Path, checkpoint: Checkpoint) -> tuple[int, ...]:
+def _check_code(folder: Path, network: str) -> None:
+    """Refuse a network that is a function of a module which the person at the keyboard has not asked for."""
+    module, separator, _ = network.partition(":")
+    top = module.partition(".")[0]
+    asked = module in os.environ.get("GENAT_CODE", "").split(",")
+    if separator and not asked and (module not in sys.modules or top in sys.stdlib_module_names):
+        raise ValueError(
+            f"{folder / CONFIG}: expected a network of genat, got {network!r}, code that loading would run: "
+            f"import {module} before, or set GENAT_CODE={module}, where you trust it"
+        )
+
+
+def _described(folder: Path, checkpoint: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the shape of a sample and the classes that a checkpoint tells of."""
     try:
-        return tuple(int(side) for side in checkpoint.state["shape"])
-    except (KeyError, TypeError, ValueError):
+        shape = tuple(int(side) for side in checkpoint.state["shape"])
+        classes = tuple(str(name) for name in checkpoint.state.get("classes", ()))
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f"{folder / CHECKPOINTS}: expected a checkpoint with the samples' shape, got none") from None
+    if not 0 < math.prod(shape) <= _MOST_VALUES or min(shape, default=0) < 1:
+        raise ValueError(f"{folder / CHECKPOINTS}: expected samples of 1 to {_MOST_VALUES} values, got shape {shape}")
+    return shape, classes
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name: value for name, value in checkpoint.tensors.items() if name.startswith(("model.", "ema."))}
-
-
-def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: expected a folder for the run, got a file")
-    if resume:
-        before = _read_config(folder)
-        if before != settings:
-            old, new = before.model_dump(), settings.model_dump()
-            keys = ", ".join(key for key in old if old[key] != new[key])
-            raise ValueError(f"{folder}: expected to resume with the run's own configuration, got another {keys}")
-    elif (folder / CONFIG).exists() or any((folder / CHECKPOINTS).glob("step-*.json")):
-        raise ValueError(f"{folder}: expected a new folder, got a run: pass --resume to go on with it")

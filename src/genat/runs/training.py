@@ -1,0 +1,211 @@
+"""Training into a run folder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genat import assemble, checkpoints, config, detection, locks
+from genat.balls import L2Ball
+from genat.checkpoints import Checkpoint
+from genat.config import Config
+from genat.networks import Together
+from genat.runs.reading import CALIBRATION, CHECKPOINTS, CONFIG, HELD_OUT, Run, load, read_config
+from genat.sources import Source
+from genat.training import Fitted, Incident, Step, fit
+from genat.training.devices import one_device
+from genat.training.recording import Recorder, repeated, summary_writer
+from genat.training.trainer import GOOD
+
+_SHOWN = 64
+
+
+def train(
+    settings: Config,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    callback: Callable[[Step], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[Run, Fitted]:
+    """Train as configured into a run folder, then calibrate on held-out target images.
+
+    Everything that can be wrong with the configuration and the data is found before the folder is touched. While it
+    trains no other process can.
+
+    Args:
+        settings: the configuration.
+        folder: of the run; new, unless it is resumed.
+        resume: go on from the newest readable checkpoint, or from the beginning where a run was stopped before its
+            first; the configuration must be the run's own.
+        callback: called with a `Step` after each step.
+        say: called with each line worth telling a person: what was converted, where the training went on, what its
+            watch saw for the first time, where it went back, and how often in all; which checkpoints were passed over.
+        stop: asked before each step, as in `genat.fit`.
+
+    Returns:
+        The run as `load` reads it, and what `genat.fit` returned.
+
+    Raises:
+        ValueError: where the configuration, the data or the folder does not fit, or another process trains in it.
+        FileNotFoundError: where there is nothing to resume.
+        DivergenceError: where the watch sees what the configuration stops at.
+        StoppedError: where `stop` said so.
+        OSError: where the disk refuses; says from where the run can go on.
+    """
+    folder = Path(folder)
+    _check_folder(folder, settings, resume=resume)
+    with ExitStack() as stack:
+        checkpoint = None
+        if resume:
+            stack.enter_context(locks.held(folder, say=say))
+            checkpoint = _newest(folder / CHECKPOINTS, say)
+        data = assemble.target(settings)
+        target, outside = assemble.learned(settings, data)
+        if settings.tensorboard:
+            summary_writer()
+        detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
+        detector = detector.to(assemble.device(settings))
+        for note in data.train.notes:
+            say(note)
+        say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
+        if checkpoint is not None:
+            say(f"resumed after step {checkpoint.iteration}")
+        if not resume:
+            checkpoints.make_folder(folder)
+            stack.enter_context(locks.held(folder, say=say))
+            _check_folder(folder, settings, resume=False)  # another may have begun and ended there in between
+        stack.enter_context(_resumable(folder))
+        checkpoints.clear_partial(folder)
+        checkpoints.write_text(folder / CONFIG, config.dump(settings))
+        with Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say) as record:
+            fitted = _fit(
+                settings,
+                folder=folder,
+                detector=detector,
+                target=target,
+                outside=outside,
+                resume=checkpoint or False,
+                callback=_both(record.step, callback),
+                alarm=record.incident,
+                stop=stop,
+            )
+        for line in repeated(fitted.incidents, folder):
+            say(line)
+        _calibrate(folder, settings, fitted, data)
+        return load(folder), fitted
+
+
+def _newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest checkpoint that can be read, the last good state where no other can; None before the first."""
+    reasons = []
+    for place in (folder, folder / GOOD):
+        if checkpoints.any_in(place):
+            try:
+                found = checkpoints.latest(place, passed_over=say)
+            except ValueError as error:
+                reasons.append(str(error))
+                continue
+            for reason in reasons:
+                say(f"passed over: {reason}")
+            return found
+    if reasons:
+        raise ValueError("; ".join(reasons))
+    say("no checkpoint yet: from the beginning")
+    return None
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say of what the disk refuses from where the run can go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        try:
+            on = f"goes on from step {checkpoints.latest(folder / CHECKPOINTS).iteration}"
+        except ValueError:
+            on = "begins anew"
+        raise OSError(error.errno, f"{error.strerror}: the run {on} with --resume", error.filename) from error
+
+
+def _fit(
+    settings: Config,
+    *,
+    folder: Path,
+    detector: nn.Module,
+    target: Source | list[Source],
+    outside: Source | list[Source],
+    resume: bool | Checkpoint,
+    callback: Callable[[Step], None],
+    alarm: Callable[[Incident], None],
+    stop: Callable[[], bool] | None,
+) -> Fitted:
+    return fit(
+        detector,
+        target,
+        outside,
+        iterations=settings.iterations,
+        batch_size=settings.batch_size,
+        steps=settings.steps.build(),
+        step_size=settings.step_size,
+        shrink=settings.shrink,
+        ball=settings.ball.build(),
+        rule=settings.rule,
+        random_start=settings.random_start,
+        descent_steps=settings.descent.steps,
+        descent_ball=L2Ball(settings.descent.radius),
+        r1=settings.r1,
+        classify=None if settings.classify is None else settings.classify.build(),
+        optimizer=assemble.optimizer(settings),
+        ema=settings.ema,
+        replay=None if settings.replay is None else settings.replay.build(),
+        clip_norm=settings.clip_norm,
+        anneal=settings.anneal,
+        seed=assemble.seeds(settings, detector.members) if isinstance(detector, Together) else settings.seed,
+        fabric=one_device(assemble.device(settings), precision=assemble.precision(settings)),
+        folder=folder / CHECKPOINTS,
+        checkpoint_every=settings.checkpoint_every,
+        checkpoint_keep=settings.checkpoint_keep,
+        resume=resume,
+        health=assemble.health(settings),
+        callback=callback,
+        alarm=alarm,
+        stop=stop,
+    )
+
+
+def _both(first: Callable[[Step], None], second: Callable[[Step], None] | None) -> Callable[[Step], None]:
+    def call(step: Step) -> None:
+        first(step)
+        if second is not None:
+            second(step)
+
+    return call
+
+
+def _calibrate(folder: Path, settings: Config, fitted: Fitted, data: assemble.Data) -> None:
+    held_out = data.validation
+    evenly = torch.linspace(0, len(held_out) - 1, min(_SHOWN, len(held_out)), dtype=torch.float64).long()
+    checkpoints.write_tensors(folder / HELD_OUT, {"images": held_out.take(evenly).pixels})
+    device = next(fitted.detector.parameters()).device
+    detector = assemble.whole(fitted.detector, data.train.classes)
+    calibration = detection.calibrate(detector, held_out.tensor().to(device), tpr=settings.tpr)
+    detection.keep(calibration, folder / CALIBRATION, digest=fitted.digest)
+
+
+def _check_folder(folder: Path, settings: Config, *, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder for the run, got a file")
+    if resume:
+        before = read_config(folder)
+        if before != settings:
+            old, new = before.model_dump(), settings.model_dump()
+            keys = ", ".join(key for key in old if old[key] != new[key])
+            raise ValueError(f"{folder}: expected to resume with the run's own configuration, got another {keys}")
+    elif (folder / CONFIG).exists() or checkpoints.any_in(folder / CHECKPOINTS):
+        raise ValueError(f"{folder}: expected a new folder, got a run: pass --resume to go on with it")
