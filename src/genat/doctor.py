@@ -18,6 +18,8 @@ _OPTIONAL = (
     ("pytorch-ood", "its detectors as peers, and detectors in its interface", "ood"),
     ("torch-fidelity", "FID, KID and IS", "fidelity"),
     ("scikit-image", "the preset lfw-faces", "data"),
+    ("onnxruntime", "genat export: ONNX files of a run", "onnx"),
+    ("huggingface_hub", "a run to and from the Hugging Face hub", "hub"),
     ("efficientnet-lite-pytorch", "ImageNet features without torchvision", "efficientnet"),
 )
 _CORE = ("torch", "lightning-fabric", "safetensors", "pydantic", "pillow", "scikit-learn", "matplotlib")

@@ -26,6 +26,7 @@ class Loop:
     """The state of a climb; `step` is its only loop body.
 
     The samples that still move, None for all: `active` has their rows where the others are left out, else `moving`.
+    `count`, the steps taken, may be a tensor, and the number of samples symbolic: so one step can be traced as a graph.
     """
 
     detector: Detector
@@ -40,7 +41,7 @@ class Loop:
     shrink: float | Tensor
     sign: float
     compact: bool
-    restart: int | None
+    restart: int | None = None
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]] = field(init=False)
     unit: float | Tensor = field(init=False)
     path: Tensor = field(init=False)
@@ -48,19 +49,19 @@ class Loop:
     free: float | Tensor = 0.0  # likewise
     active: Tensor | None = None
     moving: Tensor | None = None
-    count: int = 0
+    count: int | Tensor = 0
     best: tuple[Tensor, Tensor] | None = None
     moments: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.evaluate = _passes_of(self.detector, self.points.device)
-        self.path = torch.zeros(len(self.points), dtype=self.points.dtype, device=self.points.device)
+        self.path = self.points.new_zeros(self.points.shape[:1])
         self.unit = self._longest()
 
     @property
     def passes(self) -> Tensor:
         """Passes spent on each sample, `(N,)` int64."""
-        return torch.zeros(len(self.points), dtype=torch.int64, device=self.points.device) + self.spent
+        return self.points.new_zeros(self.points.shape[:1], dtype=torch.int64) + self.spent
 
     @property
     def reach(self) -> Tensor:
@@ -136,7 +137,7 @@ class Loop:
 
     def _adam(self, uphill: Tensor) -> Tensor:
         age = self.count if self.restart is None else (self.count - 1) % self.restart + 1
-        if age == 1 or self.moments is None:
+        if self.moments is None or (self.restart is not None and age == 1):
             self.moments = torch.zeros_like(self.points), torch.zeros_like(self.points)
         moments = self.moments
         first, second = (_rows(moment, self.active) for moment in moments)

@@ -59,7 +59,11 @@ class Committee(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the largest logit, `(N,)`."""
-        return self.classify(x).amax(dim=1)
+        return self.pool(self.classify(x))
+
+    def pool(self, logits: Tensor) -> Tensor:
+        """Return the detector's logits `(N,)` from those of the classes, `(N, K)`."""
+        return logits.amax(dim=1)
 
     def classify(self, x: Tensor) -> Tensor:
         """Return every detector's logit, `(N, K)`.
@@ -78,7 +82,7 @@ class Committee(nn.Module):
                 if detector not in found:
                     found[detector] = self.one(index, x)
             logits = torch.stack([found[detector] for detector in self.detectors], dim=1)
-        if logits.shape != (len(x), len(self)):
+        if logits.shape != (x.shape[0], len(self)):  # len(x) would fix the number in a traced graph
             raise ValueError(f"expected logits {(len(x), len(self))} of the committee, got {tuple(logits.shape)}")
         return logits
 

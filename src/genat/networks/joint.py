@@ -39,7 +39,11 @@ class Joint(nn.Module):
         Raises:
             ValueError: where the classifier's outputs are not `(N, K)`.
         """
-        return self.classify(x).logsumexp(dim=1)
+        return self.pool(self.classify(x))
+
+    def pool(self, logits: Tensor) -> Tensor:
+        """Return the detector's logits `(N,)` from those of the classes, `(N, K)`."""
+        return logits.logsumexp(dim=1)
 
     def classify(self, x: Tensor) -> Tensor:
         """Return the classes' logits, `(N, K)`.
