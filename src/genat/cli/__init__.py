@@ -7,6 +7,7 @@ import typer
 
 from genat.cli.detecting import detect
 from genat.cli.editing import edit
+from genat.cli.exporting import export
 from genat.cli.listing import doctor, presets
 from genat.cli.making import sample, transform
 from genat.cli.measuring import evaluate, report
@@ -33,6 +34,7 @@ for _command in (
     evaluate,
     reproduce,
     report,
+    export,
     presets,
     simulate,
     stability,
