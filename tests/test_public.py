@@ -29,7 +29,7 @@ ROWS = (
     ("simulations",),
     ("stability",),
     ("report",),
-    ("demo", "doctor"),
+    ("demo", "doctor", "studio"),
     ("cli",),
     ("__main__",),
 )
@@ -129,7 +129,7 @@ def test_type_checkers_see_the_same_names() -> None:
     ids=["import genat", "import genat.cli", "genat --help", "genat train --help"],
 )
 def test_heavy_libraries_wait_until_they_are_needed(code: str) -> None:
-    heavy = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "lightning_fabric", "datasets"}
+    heavy = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "lightning_fabric", "datasets", "fastapi"}
     loaded = run(f"{code}; import sys; print(*sys.modules)").split()
     assert heavy & set(loaded) == set()
 

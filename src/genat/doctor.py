@@ -12,6 +12,7 @@ from genat.provenance import hardware
 _OPTIONAL = (
     ("pyautoattack", "worst-case figures by an independent attack", "attacks"),
     ("datasets", "Hugging Face data sets and Parquet files", "data"),
+    ("fastapi", "a run behind HTTP", "studio"),
     ("tensorboard", "training curves in TensorBoard", "log"),
     ("cvxpy", "the games of theory as convex programmes", "peers"),
     ("torchebm", "the energy model of the simulations", "peers"),

@@ -12,6 +12,7 @@ from genat.cli.listing import doctor, presets
 from genat.cli.making import sample, transform
 from genat.cli.measuring import evaluate, report
 from genat.cli.reproducing import reproduce
+from genat.cli.serving import serve
 from genat.cli.simulating import simulate, stability
 from genat.cli.training import demo, train
 
@@ -35,6 +36,7 @@ for _command in (
     reproduce,
     report,
     export,
+    serve,
     presets,
     simulate,
     stability,

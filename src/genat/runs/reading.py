@@ -38,6 +38,7 @@ class Run:
         iteration: training steps behind these weights.
         calibration: on held-out target images; None where the training has not ended.
         classes: names of the classes that a joint run or a committee tells apart; none for a run of a detector alone.
+        digest: SHA-256 of the weights, the one that `genat train` prints; empty where a run was not read from disk.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     iteration: int
     calibration: Calibration | None
     classes: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def threshold(self) -> float:
@@ -237,8 +239,9 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu", say: Callabl
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder}: expected weights of network {settings.network}, got others: {reason}") from None
     detector = assemble.whole(detector, classes).to(device).eval().requires_grad_(False)
-    calibration = detection.kept(folder / CALIBRATION, digest=checkpoints.digest(_weights(checkpoint)))
-    return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes)
+    digest = checkpoints.digest(_weights(checkpoint))
+    calibration = detection.kept(folder / CALIBRATION, digest=digest)
+    return Run(folder, settings, detector, shape, checkpoint.iteration, calibration, classes, digest)
 
 
 def read_config(folder: Path) -> Config:

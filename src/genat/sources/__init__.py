@@ -6,7 +6,7 @@ from genat.sources.datasets import digits, fashion_mnist, mnist, read_idx
 from genat.sources.derived import Blurred, Inverted, Mixture, Rotated, ShuffledPatches
 from genat.sources.emoji import emoji
 from genat.sources.faces import lfw_faces
-from genat.sources.files import image_folder, load_image
+from genat.sources.files import fit_image, image_folder, load_image
 from genat.sources.images import Images, LabelledSource
 from genat.sources.outside import Box, ClassGaussians, Constant, DeadLeaves, Gradients, Noise
 from genat.sources.photographs import Photographs
@@ -48,6 +48,7 @@ __all__ = [
     "emoji",
     "fashion_mnist",
     "find_images",
+    "fit_image",
     "hugging_face",
     "image_folder",
     "lfw_faces",

@@ -104,16 +104,19 @@ def decode(image: Image.Image, *, size: tuple[int, int] | None = None) -> Pictur
     return Picture(torch.from_numpy(np.array(planes, order="C")), stored, tuple(changes))
 
 
-def read(content: Path | bytes, *, name: str, size: tuple[int, int] | None = None) -> Picture:
+def read(
+    content: Path | bytes, *, name: str, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """Return a file or its bytes decoded; the content decides what format it is, not the name.
 
     Args:
         content: a path, or a whole file's bytes.
         name: what an error calls it.
         size: as for `decode`.
+        max_pixels: the most that are decoded, at most `MAX_PIXELS`.
 
     Raises:
-        ValueError: where it is no image of `FORMATS`, is broken or has more than `MAX_PIXELS`: one line with the name.
+        ValueError: where it is no image of `FORMATS`, is broken or has more than `max_pixels`: one line with the name.
 
     Example:
         >>> read(b"<html>", name="cat.png")
@@ -124,7 +127,7 @@ def read(content: Path | bytes, *, name: str, size: tuple[int, int] | None = Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is whether pixels come out
             with Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
-                _check_claims(image)
+                _check_claims(image, min(max_pixels, MAX_PIXELS))
                 return decode(image, size=size)
     except UnidentifiedImageError:
         raise ValueError(f"expected an image in {name!r}, got no {', '.join(FORMATS)}") from None
@@ -213,14 +216,14 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _check_claims(image: Image.Image) -> None:
+def _check_claims(image: Image.Image, max_pixels: int) -> None:
     """Refuse, before any pixel is decoded, a size too large, and one that a TIFF's strips do not fill.
 
     Pillow notices every other kind of missing data by itself, but leaves black what no strip covers.
     """
     area = image.width * image.height
-    if area > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+    if area > max_pixels:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {max_pixels}")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         strips = (extent or (0, 0, *image.size) for _, extent, *_ in image.tile)
         if sum((right - left) * (bottom - top) for left, top, right, bottom in strips) < area:

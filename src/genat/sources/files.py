@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genat.sources.decoding import SUFFIXES, Mode, changes_to, read, reason, stack, to_mode
+from genat.sources.decoding import MAX_PIXELS, SUFFIXES, Mode, changes_to, read, reason, stack, to_mode
 from genat.sources.images import Images
 from genat.sources.source import check_image_shape
 
@@ -67,12 +67,37 @@ def load_image(path: str | Path, *, shape: tuple[int, ...]) -> tuple[Tensor, tup
         Traceback (most recent call last):
         ValueError: expected an image in 'missing.png', got No such file or directory
     """
+    pixels, notes = fit_image(Path(path), name=str(path), shape=shape)
+    return pixels[None].float() / 255, notes
+
+
+def fit_image(
+    content: Path | bytes, *, name: str, shape: tuple[int, ...], max_pixels: int = MAX_PIXELS
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return a file, or the bytes of one, in the shape that a detector takes, as bytes, and what was converted.
+
+    Args:
+        content: a path, or a whole file's bytes.
+        name: what an error calls it.
+        shape: as for `load_image`.
+        max_pixels: the most that are decoded.
+
+    Returns:
+        `(C, H, W)` uint8, and phrases as of `load_image`.
+
+    Raises:
+        ValueError: as `load_image`, or where it has more than `max_pixels`.
+
+    Example:
+        >>> fit_image(b"", name="upload 3", shape=(1, 28, 28))
+        Traceback (most recent call last):
+        ValueError: expected an image in 'upload 3', got no PNG, JPEG, WEBP, BMP, GIF, TIFF
+    """
     check_image_shape(shape)
     channels, height, width = shape
-    picture = read(Path(path), name=str(path), size=(height, width))
+    picture = read(content, name=name, size=(height, width), max_pixels=max_pixels)
     mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    pixels = to_mode(picture.pixels, mode)
-    return pixels[None].float() / 255, changes_to(picture, mode=mode)
+    return to_mode(picture.pixels, mode), changes_to(picture, mode=mode)
 
 
 def as_pair(size: Size | None) -> tuple[int, int] | None:
