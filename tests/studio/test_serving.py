@@ -178,6 +178,26 @@ def test_an_address_that_cannot_be_had(trained: Run) -> None:
         studio.serve(app, host="192.0.2.1", port=0)
 
 
+def test_the_documentations_python_asks_and_keeps_what_it_gets(
+    trained: Run, pngs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    block = re.search("```python\n(.*?)```", page, flags=re.DOTALL)
+    assert block is not None
+    (tmp_path / "cat.png").write_bytes(pngs[0])
+    monkeypatch.chdir(tmp_path)
+
+    def during(address: str) -> None:
+        try:
+            exec(block[1].replace("http://127.0.0.1:8000", address), {})
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert _serve(application(trained, key="THE-KEY"), during)
+    assert "'in_distribution': " in capsys.readouterr().out
+    assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
+
+
 # the command
 
 

@@ -36,7 +36,7 @@ class Limits:
     climbs: int = 16
     steps: int = 256
     queue: int = 1024
-    climbing: int = 8
+    climbing: int = 32
     batch: int = 64
     timeout: float = 30.0
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from genat.studio.telemetry import Telemetry
 from genat.studio.worker import Watch, Worker
 
 Result = TypeVar("Result")
+_TURN = 0.02  # seconds that one request has the decoder before others have it
 _PRIVATE = {"path"}  # of the data's configuration: where it lies is nobody's business
 
 
@@ -190,20 +192,35 @@ class Service:
         return [one | {"image": picture, "passes": n} for one, picture, n in zip(judged, pictures, passes, strict=True)]
 
     async def _decoded(self, images: Sequence[str | bytes]) -> tuple[list[Any], list[tuple[int, Tensor, Any]]]:
-        """Return the errors of images in their places, and of the others place, pixels and notes."""
+        """Return the errors of images in their places, and of the others place, pixels and notes.
+
+        A turn on the thread is short, so that many small images cost one turn, and a request with large ones does not
+        hold up the others.
+        """
         loop = asyncio.get_running_loop()
-        items: list[Failed | None] = [None] * len(images)
+        items: list[Failed | None] = []
         taken: list[tuple[int, Tensor, Any]] = []
-        for i, content in enumerate(images):
-            try:
-                pixels, notes = await loop.run_in_executor(self._decoder, self._decode, content, f"images[{i}]")
-            except ValueError as error:
-                items[i] = Failed(error=str(error))
-            else:
-                taken.append((i, pixels, notes))
+        while len(items) < len(images):
+            first = len(items)
+            for i, one in enumerate(await loop.run_in_executor(self._decoder, self._decode, images, first), first):
+                items.append(one if isinstance(one, Failed) else None)
+                if not isinstance(one, Failed):
+                    taken.append((i, *one))
         return items, taken
 
-    def _decode(self, content: str | bytes, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    def _decode(self, images: Sequence[str | bytes], first: int) -> list[tuple[Tensor, tuple[str, ...]] | Failed]:
+        """Decode images from the first of a turn on, until the turn is over."""
+        over, done = time.monotonic() + _TURN, list[tuple[Tensor, tuple[str, ...]] | Failed]()
+        for i in range(first, len(images)):
+            try:
+                done.append(self._decode_one(images[i], f"images[{i}]"))
+            except ValueError as error:
+                done.append(Failed(error=str(error)))
+            if time.monotonic() > over:
+                break
+        return done
+
+    def _decode_one(self, content: str | bytes, name: str) -> tuple[Tensor, tuple[str, ...]]:
         if isinstance(content, str):
             try:
                 content = base64.b64decode(content, validate=True)
