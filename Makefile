@@ -56,6 +56,7 @@ simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentat
 	$(SIMULATE) ring,grid --trainers gat,clean,gan,gan-saturating,gan-r1,ebm --seeds 0-9 --budget 2e6 --output runs/simulations/modes
 	$(SIMULATE) moons,circles,pinwheel,gaussians25 --trainers gat --seeds 0-4 --output runs/simulations/others
 	$(SIMULATE) ablation --seeds 0-2 --output runs/simulations/ablation
+	$(SIMULATE) checkerboard --trainers gat,gat-replay --seeds 0-4 --budget 1.1e6 --output runs/simulations/replay
 	$(SIMULATE) failures --seeds 0-9 --budget 5e5 --output runs/simulations/failures
 	$(BIN)/python docs/collect.py
 

@@ -29,6 +29,7 @@ PICTURES = {
     "simulations/others": ("overview-gat.png",),
     "simulations/ablation": ("ablation.png",),
     "simulations/failures": ("failures.png",),
+    "simulations/replay": ("samples.png",),
     "stability": ("distances.png", "samples-gat.png", "samples-gan.png", "samples-jem.png"),
 }
 """Studies by the name of their folder in runs/simulations, and their pictures that the documentation shows."""

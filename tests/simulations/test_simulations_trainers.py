@@ -85,13 +85,13 @@ def test_another_rate_is_the_only_change() -> None:
     assert Gat(hidden=(8,)).with_rate(0.5) == Gat(hidden=(8,), rate=0.5)
 
 
-@pytest.mark.parametrize("name", ["gat", "gat-ball"])
+@pytest.mark.parametrize("name", ["gat", "gat-ball", "gat-replay"])
 @pytest.mark.parametrize("budget", [BUDGET, 10 * BUDGET])
 def test_the_budget_is_spent(name: str, budget: int) -> None:
     trainer = TRAINERS[name].with_budget(budget)
     assert isinstance(trainer, Gat)
     assert trainer == replace(trainer, iterations=trainer.iterations)
-    spent = trainer.batch_size * sum(k + 2 for k in planned(trainer))
+    spent = trainer.batch_size * sum(min(k, trainer.burst or k) + 2 for k in planned(trainer))
     assert spent == pytest.approx(budget, rel=2e-3)
 
 

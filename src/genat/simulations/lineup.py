@@ -178,6 +178,7 @@ def toy_target(toy: Toy) -> Samples:
 
 TRAINERS: dict[str, Trainer] = {
     "gat": Gat(),
+    "gat-replay": Gat(burst=2),
     "gat-ball": Gat(first=10, last=10, step_size=0.05, shrink=(1.0, 1.0), norm="linf", radius=0.5, random_start=True),
     "clean": Gat(first=0, last=0),
     "gan": Gan(),
@@ -185,7 +186,8 @@ TRAINERS: dict[str, Trainer] = {
     "gan-r1": Gan(r1=1e-3, ratio=1.0),
     "ebm": Energy(),
 }
-"""Unconstrained GAT; the GAT of 2019 in a ball; no ascent at all; three GANs; an energy model."""
+"""Unconstrained GAT; the same with ascents that go on from one iteration to the next; the GAT of 2019 in a ball; no
+ascent at all; three GANs; an energy model."""
 
 
 def trainers(names: Sequence[str], *, budget: float | None = None) -> dict[str, Trainer]:

@@ -156,7 +156,12 @@ class Gat:
 
     def with_budget(self, passes: int) -> "Gat":
         """Return these settings with as many iterations as the passes allow."""
-        mean = self.last - self.ramp * (self.last - self.first) / 2 if self.burst is None else self.burst
+        if self.burst is None:
+            mean = self.last - self.ramp * (self.last - self.first) / 2
+        else:
+            stages = range(self.first, self.last + 1)
+            short = sum(max(0, self.burst - steps) for steps in stages) / len(stages)  # of a burst, in the first stages
+            mean = min(self.burst, self.last) - self.ramp * short
         return replace(self, iterations=max(1, round(passes / (self.batch_size * (mean + 2)))))
 
     def with_rate(self, rate: float) -> "Gat":
