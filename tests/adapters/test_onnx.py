@@ -89,7 +89,7 @@ def test_the_files_tell_what_they_are_and_nothing_of_this_machine(
     logit, step = (session(path).get_modelmeta().custom_metadata_map for path in (logit_file, step_file))
     assert logit == common | {"genat.name": "small", "genat.kind": "logit"}
     assert step == common | {
-        "genat.name": "Sequential",
+        "genat.name": "Perceptron",
         "genat.kind": "ascent-step",
         "genat.rule": "steepest",
         "genat.norm": "l2",
