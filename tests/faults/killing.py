@@ -40,8 +40,9 @@ def left(folder: Path) -> dict[str, object]:
     lines = [line | {"seconds": 0} for line in runs.metrics(folder)]
     partial = [path.name for path in folder.rglob("*.partial")]
     names = sorted(path.name for path in (folder / runs.CHECKPOINTS).iterdir())
-    calibration = json.loads((folder / runs.CALIBRATION).read_text())
-    return {"digest": (folder / "digest").read_text(), "lines": lines, "partial": partial, "names": names} | calibration
+    calibration = (folder / runs.CALIBRATION).read_text()
+    digest = (folder / "digest").read_text()
+    return {"digest": digest, "lines": lines, "partial": partial, "names": names, "calibration": calibration}
 
 
 def main(place: Path, rounds: int, seed: int) -> None:

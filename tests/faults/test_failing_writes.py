@@ -40,10 +40,9 @@ class Disk:
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             there = self.obeys is None or self.done < self.obeys
             self.done += 1
-            if there or (self.done > (self.obeys or 0) + 1 and not self.dies):
-                return own(*args, **kwargs)
-            self._refuse(name, args)
-            return None
+            if not there and (self.dies or self.done == (self.obeys or 0) + 1):
+                self._refuse(name, args)
+            return own(*args, **kwargs)
 
         return call
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 
 from genat import assemble
-from genat.config import Config, dump, load, presets
+from genat.config import Config, Section, dump, load, presets
 
 Fuzz = Callable[..., int]
 
@@ -17,7 +17,7 @@ TEXTS = [dump(config) for config in presets().values()]
 SECTIONS = {
     name: list(field.annotation.model_fields)
     for name, field in Config.model_fields.items()
-    if hasattr(field.annotation, "model_fields")
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
 KEYS = [*Config.model_fields, *(f"{name}.{key}" for name, keys in SECTIONS.items() for key in keys)]
 KINDS = ["digits", "folder", "parquet", "photographs", "other-classes", "l2", "linf", "adam", "sgd", "back-off", "cpu"]
