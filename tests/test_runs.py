@@ -220,7 +220,11 @@ def writes(name: str, content: bytes) -> Callable[[Path], None]:
         (writes("config.yaml", b"- 1"), r"config\.yaml: expected keys and values, got list"),
         (writes("config.yaml", b"iteratoins: 4"), r"config\.yaml: iteratoins: unknown key"),
         (writes("config.yaml", b"\xff\xfe\x00"), r"config\.yaml: expected UTF-8 text"),
-        (writes("config.yaml", b"network: mlp"), "expected weights of network mlp, got others"),
+        (
+            writes("config.yaml", b"network: mlp\nnetwork_options: {hidden: [4]}"),
+            "expected weights of network mlp, got others",
+        ),
+        (writes("config.yaml", b"network: mlp"), r"config\.yaml: expected the network of the checkpoint's weights"),
         (writes("calibration.json", b""), r"calibration\.json: expected a calibration"),
         (writes("calibration.json", b"[]"), r"calibration\.json: expected a calibration"),
         (writes("calibration.json", b"{}"), r"calibration\.json: expected a calibration"),

@@ -33,8 +33,9 @@ _CHUNK = 250  # images generated at once
 class Gat:
     """Unconstrained generative adversarial training, with the numbers of the preset `fashion-mnist`.
 
-    Not the preset's: the network, which is all methods' own; that every climb is kept; and that the curriculum's stages
-    end by iterations alone, so that the passes are known beforehand.
+    Not the preset's: the network, which is all methods' own; that every climb is kept; that ascents begin anew at every
+    iteration and are twenty steps long; and that the curriculum's stages end by iterations alone, so that the passes
+    are known beforehand.
 
     Attributes:
         iterations, batch_size, rate, step_size, rule, r1, anneal, ema: of the training, as in `genat.fit`.
