@@ -70,7 +70,8 @@ def test_images_are_generated_without_torch(run_cli: Cli, trained_once: Path, tm
     subprocess.run([*run, EXAMPLE, tmp_path / "step.onnx", tmp_path / "grid.png"], check=True, env=environment)
     from PIL import Image
 
-    assert Image.open(tmp_path / "grid.png").size == (48, 48)
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (48, 48)
 
 
 @pytest.mark.slow

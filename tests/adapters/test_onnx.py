@@ -47,13 +47,18 @@ def climbed(path: Path, starts: Tensor, *, steps: int, step_size: float) -> tupl
 def check_steps(
     detector: nn.Module, path: Path, shape: tuple[int, ...], *, ball: Ball, rule: Rule, step_size: float
 ) -> None:
-    """One step on 600 inputs, ten on 400, against `ascend`."""
+    """One step on 600 inputs, ten on 400, against `ascend`.
+
+    Of ten steps by signs, a thousandth of the entries may differ: there a sign near 0 was decided by rounding.
+    """
+    signs = rule in ("sign", "adam") or (rule == "steepest" and isinstance(ball, LinfBall))
     for steps, x in ((1, inputs(600, shape)), (10, inputs(400, shape, seed=2))):
         logit, points = climbed(path, x, steps=steps, step_size=step_size)
         wanted = genat.ascend(detector, x, steps=steps, step_size=step_size, ball=ball, rule=rule)
         with torch.no_grad():
             assert (logit - detector(x)).abs().max() <= BAR
-        assert (points - wanted).abs().max() <= BAR
+        apart = (points - wanted).abs()
+        assert (apart > BAR).double().mean() <= (0.001 if signs and steps > 1 else 0)
         assert (points - x).abs().amax() > 0.001
 
 
@@ -164,21 +169,37 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_file_that_differs_is_not_left(logit_file: Path, tmp_path: Path) -> None:
     content, path, x = logit_file.read_bytes(), tmp_path / "logit.onnx", inputs(20)
-    with pytest.raises(ValueError, match=r"expected an ONNX file within 0\.0001 of its detector, got one 0\.002 apart"):
-        onnx._checked(content, path, lambda _, rows: torch.full((len(rows),), 0.002), x)
-    with pytest.raises(ValueError, match=r"got one 0\.5 apart"):  # not excused: its step is decided
+
+    def apart(_: object, rows: Tensor) -> Tensor:
+        return torch.full((len(rows), 3), 0.002)
+
+    words = r"expected an ONNX file within 0\.0001 of its detector, got one 0\.002 apart"
+    with pytest.raises(ValueError, match=words):
+        onnx._checked(content, path, apart, x)
+    with pytest.raises(ValueError, match=words):  # two of three entries are excused, one is not
         onnx._checked(
-            content, path, lambda _, rows: torch.full((len(rows),), 0.5), x, undecided=lambda s: s[:, 0, 0, 0] < 0
+            content, path, apart, x, undecided=lambda s: torch.tensor([[True, True, False]]).expand(len(s), 3)
         )
-    with pytest.raises(ValueError, match="whose step rounding does not decide, got 20 of 20 inputs where it does"):
-        onnx._checked(
-            content, path, lambda _, rows: torch.full((len(rows),), 0.5), x, undecided=lambda s: s[:, 0, 0, 0] >= 0
-        )
+    with pytest.raises(ValueError, match="whose steps rounding does not decide, got one where it does for 100%"):
+        onnx._checked(content, path, apart, x, undecided=lambda s: torch.ones(len(s), 3, dtype=torch.bool))
     assert not path.exists()
 
 
+def test_what_rounding_decides_is_counted_and_left_out(logit_file: Path, tmp_path: Path) -> None:
+    def apart(_: object, rows: Tensor) -> Tensor:
+        return torch.cat([torch.full((len(rows), 1), 0.002), torch.full((len(rows), 19), 0.00002)], dim=1)
+
+    def undecided(suspects: Tensor) -> Tensor:
+        return torch.ones(len(suspects), 20, dtype=torch.bool)
+
+    made = onnx._checked(logit_file.read_bytes(), tmp_path / "one.onnx", apart, inputs(20), undecided=undecided)
+    assert (made.undecided, made.samples) == (0.05, 20)
+    assert made.difference == pytest.approx(0.00002)
+    assert made.path.exists()
+
+
 def test_what_is_not_finite_is_as_far_apart_as_can_be() -> None:
-    assert onnx._apart(torch.tensor([1.0, torch.nan]), torch.tensor([0.5, 1.0])).tolist() == [0.5, torch.inf]
+    assert onnx._apart(torch.tensor([1.0, torch.nan]), torch.tensor([0.5, 1.0])).tolist() == [[0.5], [torch.inf]]
 
 
 def test_no_content_that_onnxruntime_refuses() -> None:

@@ -101,4 +101,4 @@ def _words(file: dict[str, Any]) -> str:
     if "difference" not in file:
         return ""
     words = f"  max difference {file['difference']:.1e} on {file['samples']} inputs"
-    return words + (f", {file['undecided']} more where rounding decides" if file["undecided"] else "")
+    return words + (f", but for {file['undecided']:.2g} of entries that rounding decides" if file["undecided"] else "")
