@@ -209,6 +209,15 @@ def test_names_that_are_not_text_are_read(tmp_path: Path) -> None:
     assert len(image_folder(tmp_path)) == 2
 
 
+def test_names_that_are_no_utf8_become_escapes(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"\xff"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/all\xff/" + name))
+        paint(folder / os.fsdecode(b"\xfe.png"))
+    images = image_folder(Path(os.fsdecode(os.fsencode(tmp_path) + b"/all\xff")))
+    assert images.classes == ("caf\\xe9", "\\xff")
+    assert images.name == "all\\xff"
+
+
 def test_one_file_takes_the_shape_asked_for(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
     image, changes = load_image(tmp_path / "red.png", shape=(1, 4, 4))

@@ -163,6 +163,25 @@ def test_labels_outside_the_named_classes_are_refused(tmp_path: Path) -> None:
     assert len(parquet(tmp_path / "x.parquet", label=None)) == 6
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *(b"{", b"\xff", b"[]", b"{}", b'{"info": 3}', b'{"info": {"features": []}}', b"[" * 100_000),
+        b'{"info": {"features": {"label": 3}}}',
+        b'{"info": {"features": {"label": {"names": [1, 2]}}}}',
+    ],
+)
+def test_metadata_that_lies_is_refused_by_name(metadata: bytes, tmp_path: Path) -> None:
+    told = table(label=[0, 1] * 3).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(told, tmp_path / "x.parquet")
+    with pytest.raises(
+        ValueError, match=r"metadata of .*x\.parquet|metadata of 'datasets' in '.*x\.parquet'"
+    ) as caught:
+        parquet(tmp_path / "x.parquet")
+    assert "\n" not in str(caught.value)
+    assert len(parquet(tmp_path / "x.parquet", label=None)) == 6
+
+
 @pytest.mark.parametrize(("module", "package"), [("pyarrow.parquet", "pyarrow"), ("datasets", "datasets")])
 def test_a_missing_package_names_the_extra(
     module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

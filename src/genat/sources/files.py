@@ -46,7 +46,9 @@ def image_folder(path: str | Path, *, size: Size | None = None, mode: Mode = "au
     pictures = [read(file, name=str(file), size=pair) for file in found.files]
     pixels, notes = stack(pictures, mode=mode)
     labels = torch.tensor(found.labels) if found.classes else None
-    return Images(pixels, labels=labels, classes=found.classes, name=root.resolve().name, notes=notes + found.notes)
+    return Images(
+        pixels, labels=labels, classes=found.classes, name=_text(root.resolve().name), notes=notes + found.notes
+    )
 
 
 def load_image(path: str | Path, *, shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, ...]]:
@@ -135,7 +137,7 @@ def _survey(root: Path) -> _Found:
     top = _list(root)
     enclosing = {root.resolve(), *root.resolve().parents}
     below = {folder.name: _list(folder) for folder in top.folders if folder.resolve() not in enclosing}
-    classes = {name: listing.images for name, listing in below.items() if listing.images}
+    classes = {_text(name): listing.images for name, listing in below.items() if listing.images}
     if top.images and classes:
         raise _refusal(root, f"which holds images beside folders of images ({', '.join(classes)}): move either away")
     files = top.images or [file for images in classes.values() for file in images]
@@ -171,6 +173,11 @@ def _list(folder: Path) -> _Listing:
         if not image.is_file():  # opening a pipe would wait for ever
             raise ValueError(f"expected an image in {str(image)!r}, got a broken link or no regular file")
     return _Listing(images, sorted(folders), len(entries) - len(folders) - len(images))
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text that can be written anywhere, bytes that are no UTF-8 as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _refusal(folder: Path, why: str) -> ValueError:

@@ -62,7 +62,7 @@ def parquet(
     columns = _Columns(image, label, group)
     files = [_open_parquet(shard, columns) for shard in shards]
     rows = chain.from_iterable(_parquet_rows(*pair, columns) for pair in zip(files, shards, strict=True))
-    names = None if label is None else _parquet_classes(files[0], label)
+    names = None if label is None else _parquet_classes(files[0], shards[0], label)
     return _gather(rows, columns, names=names, size=size, mode=mode, limit=limit, name=root.stem)
 
 
@@ -201,11 +201,17 @@ def _parquet_rows(opened: Any, file: Path, columns: _Columns) -> Iterator[_Row]:
         raise ValueError(f"expected a sound Parquet file, got {str(file)!r}: {reason(error)}") from error
 
 
-def _parquet_classes(opened: Any, label: str) -> Sequence[str] | None:
+def _parquet_classes(opened: Any, file: Path, label: str) -> Sequence[str] | None:
     """Return the label's names from the metadata that Hugging Face writes, or None where there are none."""
     stored = (opened.schema_arrow.metadata or {}).get(b"huggingface")
-    features = json.loads(stored)["info"]["features"] if stored else {}
-    names: Sequence[str] | None = features.get(label, {}).get("names")
+    if not stored:
+        return None
+    try:
+        names = json.loads(stored)["info"]["features"].get(label, {}).get("names")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"expected metadata of 'datasets' in {str(file)!r}, got another: {reason(error)}") from None
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"expected the labels' names in the metadata of {str(file)!r}, got {names!r}")
     return names
 
 
