@@ -60,7 +60,7 @@ def test_questions_without_a_body_are_answered(api: BaseSchema, path: str) -> No
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("path", TAKING)
 def test_many_requests_have_no_server_error(api: BaseSchema, path: str, mode: GenerationMode) -> None:
-    seen = _ask(api, path, HTTPMethod.POST, mode, 400)
+    seen = _ask(api, path, HTTPMethod.POST, mode, 200)
     assert max(seen) < 500
     assert sum(seen.values()) >= 50
 

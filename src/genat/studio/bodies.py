@@ -25,7 +25,7 @@ def _whole(value: object) -> object:
 
 
 _WHOLE = BeforeValidator(_whole)
-Seed = Annotated[int, Field(ge=0, lt=2**63), _WHOLE]
+Seed = Annotated[int, Field(ge=0, lt=2**53), _WHOLE]  # what every JSON reader keeps exact
 _LONGEST = 2**16  # of a field that is no file, in bytes
 _NEVER = 2**62  # bytes of a part before it would go to the disk
 
@@ -89,8 +89,8 @@ class Bodies:
     sampling: type[Sampling]
 
 
-def within(limits: Limits, classes: Sequence[str] = ()) -> Bodies:
-    """Return the bodies that limits allow, of a run that has classes or none.
+def within(limits: Limits, *, classes: Sequence[str] = (), held_out: int = 0) -> Bodies:
+    """Return the bodies that limits allow, of a run that has classes or none, and held-out images or is not calibrated.
 
     Example:
         >>> within(Limits(climbs=2)).sampling.model_validate({"seeds": [1, 2, 3]})
@@ -113,10 +113,18 @@ def within(limits: Limits, classes: Sequence[str] = ()) -> Bodies:
     few: Any = (list[Image], Field(min_length=1, max_length=limits.climbs))
     seeds: Any = (list[Seed], Field(min_length=1, max_length=limits.climbs, description="one a sample"))
     return Bodies(
-        create_model("Scoring", __base__=Scoring, images=several),
+        create_model("Scoring", __base__=Scoring, images=several, alpha=_level(held_out)),
         create_model("Transforming", __base__=Transforming, images=few, **climbing),
         create_model("Sampling", __base__=Sampling, seeds=seeds, **climbing),
     )
+
+
+def _level(held_out: int) -> Any:  # noqa: ANN401 - a field
+    """Return the levels that so many held-out images can judge by, see `Calibration.threshold_at`."""
+    if held_out == 0:
+        return (None, Field(default=None, description="null: the run's training has not ended, nothing judges"))
+    low, words = 1 / (held_out + 1), "judge by the p-value: out where it is at most this; null: the threshold"
+    return (Annotated[float, Field(ge=low, lt=1)] | None, Field(default=None, description=words))
 
 
 def described(model: type[BaseModel], *, form: bool) -> dict[str, Any]:

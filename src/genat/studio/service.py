@@ -55,7 +55,8 @@ class Service:
 
     def __init__(self, run: Run, limits: Limits) -> None:
         check_image_shape(run.shape)
-        self.run, self.limits, self.bodies = run, limits, within(limits, run.classes)
+        held_out = 0 if run.calibration is None else len(run.calibration.logits)
+        self.run, self.limits, self.bodies = run, limits, within(limits, classes=run.classes, held_out=held_out)
         self.telemetry = Telemetry()
         device = next(run.detector.parameters()).device
         observe: Callable[[int], None] = self.telemetry.batch.observe
@@ -87,7 +88,7 @@ class Service:
     async def score(self, request: Request) -> Scores:
         """Score the images of a request."""
         body, images = await read_images(request, self.bodies.scoring, most=self.limits.images)
-        calibration = self._judge(body.alpha)
+        calibration = self.run.calibration
         with _admitted(self._queue, len(images), "so many images"):
             items = await self._in_time(request, self._scored(images, calibration, body.alpha))
         self._count("/v1/score", items)
@@ -227,18 +228,6 @@ class Service:
             except (binascii.Error, ValueError) as error:
                 raise ValueError(f"expected an image in base64 in {name!r}, got {error}") from None
         return fit_image(content, name=name, shape=self.run.shape, max_pixels=self.limits.pixels)
-
-    def _judge(self, alpha: float | None) -> Calibration | None:
-        """Return what judges, or refuse a level that it cannot judge by."""
-        calibration = self.run.calibration
-        if alpha is not None:
-            if calibration is None:
-                raise Problem(422, "expected no alpha, got one: the run's training has not ended, nothing judges")
-            try:
-                calibration.threshold_at(alpha)
-            except ValueError as error:
-                raise Problem(422, str(error)) from None
-        return calibration
 
     def _detector(self, body: Climbing) -> nn.Module:
         return self.run.detector if body.of_class is None else self.run.of_class(body.of_class)
