@@ -17,6 +17,7 @@ from genat.adapters.tables import CHOSEN_ON, REPORTED, summary
 from genat.config import Config
 from genat.report import Table, benchmarks, detection_table, robustness
 from genat.simulations import table as simulations
+from genat.stability import table as stability
 from genat.theory.figures import table as theory_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,7 @@ STEP = BENCHMARKS / "step.json"
 THEORY = ROOT / "results" / "theory" / "games.json"
 TABLES = {"comparison": REPORTED, "choices": CHOSEN_ON}
 SIMULATIONS = ROOT / "results" / "simulations"
+STABILITY = ROOT / "results" / "stability.json"
 OOD = sorted((ROOT / "results" / "ood").glob("*"))
 COMMITTEES = sorted((ROOT / "results" / "robustness").glob("*"))
 PEERS = {
@@ -41,7 +43,7 @@ IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path
 def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block()}
     blocks |= {"step": step_block(), "together": together_block()}
-    blocks |= theory_blocks() | simulation_blocks() | table_blocks()
+    blocks |= theory_blocks() | simulation_blocks() | stability_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {
         f"robustness-{folder.name}": robustness_block(read(sorted(folder.glob("seed-*.json")))) for folder in COMMITTEES
@@ -319,6 +321,16 @@ def simulation_blocks() -> dict[str, str]:
         record = {key: value for key, value in study["made"].items() if key != "wall_seconds"}  # of the last resume
         blocks[f"simulations-{path.stem}"] = f"{table}\n{made(record, seeds=study['seeds'])}"
     return blocks
+
+
+def stability_blocks() -> dict[str, str]:
+    """Return the table of failures on images, none where the study has not been run."""
+    if not STABILITY.exists():
+        return {}
+    study = json.loads(STABILITY.read_text(encoding="utf-8"))
+    table = stability.markdown(study["rows"], references=study["references"], n=study["n"])
+    record = {key: value for key, value in study["made"].items() if key != "wall_seconds"}  # of the last resume
+    return {"stability": f"{table}\n{made(record, seeds=len({cell['seed'] for cell in study['cells']}))}"}
 
 
 def table_blocks() -> dict[str, str]:
