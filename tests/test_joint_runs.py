@@ -112,7 +112,7 @@ def test_initial_weights_are_a_classifiers(settings: Config, tmp_path: Path) -> 
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert isinstance(network, Joint)
     assert torch.equal(network.classify(x), other(x))
-    with pytest.raises(ValueError, match="expected the weights of this Sequential"):
+    with pytest.raises(ValueError, match="expected the weights of this Perceptron"):
         assemble.detector(chosen, (1, 8, 8), classes=9)
 
 
