@@ -1,6 +1,6 @@
 """Train in processes that are killed, and in one that is not: `python killing.py FOLDER ROUNDS SEED`.
 
-Children are forked from one that has read the data, so that most of a child's life is training.
+Children are forked from one that has read the data and imported the engine, so that most of a child's life is training.
 """
 
 import json
@@ -11,6 +11,8 @@ import sys
 import time
 import traceback
 from pathlib import Path
+
+import lightning_fabric  # noqa: F401 - seconds of a child's life otherwise
 
 from genat import assemble, config, runs
 

@@ -9,10 +9,12 @@ import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
+from schemathesis.checks import negative_data_rejection
 from schemathesis.schemas import BaseSchema
 
 from genat.runs import Run
 from genat.studio import Limits, application
+from genat.studio.bodies import FORM
 
 TAKING = ["/v1/score", "/v1/transform", "/v1/sample"]
 GIVING = ["/v1/model", "/metrics", "/healthz", "/readyz"]
@@ -25,14 +27,18 @@ def api(trained: Run) -> BaseSchema:
 
 
 def _ask(api: BaseSchema, path: str, method: HTTPMethod, mode: GenerationMode, n: int) -> Counter[int]:
-    """Ask n times; schemathesis checks each answer's status, media type and body against the document."""
+    """Ask n times; schemathesis checks each answer's status, media type and body against the document.
+
+    It also checks that what breaks the document is refused, but for forms: these know neither null nor lists, so that
+    an empty list in a field's place is sent as no field, which is good.
+    """
     seen: Counter[int] = Counter()
 
     @settings(max_examples=n, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=api[path][method.value].as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
         response = case.call()
-        case.validate_response(response)
+        case.validate_response(response, excluded_checks=[negative_data_rejection] if case.media_type == FORM else None)
         seen[response.status_code] += 1
 
     ask()
