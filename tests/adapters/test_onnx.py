@@ -49,7 +49,7 @@ def check_steps(
 ) -> None:
     """One step on 600 inputs, ten on 400, against `ascend`.
 
-    Of steps by signs a thousandth of the entries may differ: where the gradient is near 0 rounding decides the sign.
+    Of steps by signs five in a thousand entries may differ: where the gradient is near 0 rounding decides the sign.
     """
     signs = rule in ("sign", "adam") or (rule == "steepest" and isinstance(ball, LinfBall))
     for steps, x in ((1, inputs(600, shape)), (10, inputs(400, shape, seed=2))):
