@@ -32,7 +32,7 @@ import genat
 from genat import assemble, networks
 from genat.ascent import ascend, frozen
 from genat.config import Config
-from genat.networks.layers import Normalize
+from genat.networks.layers import Normalize, Scaled
 from genat.provenance import provenance
 from genat.sources import as_source
 from genat.training import Step, step_generator
@@ -236,10 +236,13 @@ def layer_by_layer(case: Case, *, rounds: int) -> float:
     """Return the seconds of a training step's products and convolutions alone, each at its best in either layout."""
     met: list[tuple[nn.Module, Tensor]] = []
     network = case.build().eval()
+    inner = {layer[0] for layer in network.modules() if isinstance(layer, Scaled)}
     hooks = [
-        layer.register_forward_pre_hook(lambda layer, inputs: met.append((layer, inputs[0].detach())))
+        layer.register_forward_pre_hook(
+            lambda layer, inputs: met.append((layer[0] if isinstance(layer, Scaled) else layer, inputs[0].detach()))
+        )
         for layer in network.modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
+        if isinstance(layer, Scaled | nn.Conv2d | nn.Linear) and layer not in inner
     ]
     with torch.no_grad():
         network(case.samples(case.batch))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genat.networks import Affine, Normalize, Residual, Select, Standardize, parameter_count
+from genat.networks import Affine, Normalize, Residual, Scaled, Select, Standardize, parameter_count
 from genat.networks.layers import activation, head, image_shape, normalization, sample_shape
 
 
@@ -116,6 +116,34 @@ def test_affine_starts_as_the_identity_and_has_second_derivatives(images: Tensor
 def test_affine_keeps_half_precision(images: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert Affine(3)(nn.Conv2d(3, 3, 1)(images)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 2), (3, 1)])
+def test_a_scaled_convolution_is_the_convolution_and_its_affine_map(
+    images: Tensor, generator: torch.Generator, size: int, stride: int
+) -> None:
+    apart = nn.Sequential(nn.Conv2d(3, 4, size, stride=stride, padding=size // 2, bias=False), Affine(4)).double()
+    for parameter in apart.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    one = Scaled(nn.Conv2d(3, 4, size, stride=stride, padding=size // 2, bias=False), Affine(4)).double()
+    one.load_state_dict(apart.state_dict())
+    x, y = (images.double().requires_grad_() for _ in range(2))
+    torch.testing.assert_close(one(x), apart(y))
+    found = torch.autograd.grad(one(x).square().sum(), [x, *one.parameters()])
+    wanted = torch.autograd.grad(apart(y).square().sum(), [y, *apart.parameters()])
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_scaled_convolution_keeps_half_precision_and_the_layout_of_its_weights(images: Tensor) -> None:
+    layer = Scaled(nn.Conv2d(3, 8, 3, padding=1, bias=False), Affine(8)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert layer(images).is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(images).dtype == torch.bfloat16
+
+
+def test_a_scaled_convolution_has_one_bias() -> None:
+    with pytest.raises(ValueError, match="expected a convolution without a bias"):
+        Scaled(nn.Conv2d(3, 8, 3), Affine(8))
 
 
 def test_residual_adds_its_two_ways(images: Tensor) -> None:

@@ -9,7 +9,7 @@ from genat.networks.builders import BUILDERS, build, build_joint
 from genat.networks.committee import Committee
 from genat.networks.convnets import convnet, small_convnet, strided_convnet
 from genat.networks.joint import Joint
-from genat.networks.layers import Affine, Normalize, Residual, Select, Standardize, parameter_count
+from genat.networks.layers import Affine, Normalize, Residual, Scaled, Select, Standardize, parameter_count
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector
 from genat.networks.resnets import resnet, resnet50
@@ -26,6 +26,7 @@ __all__ = [
     "Joint",
     "Normalize",
     "Residual",
+    "Scaled",
     "Select",
     "Standardize",
     "Together",

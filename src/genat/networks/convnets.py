@@ -48,7 +48,7 @@ def convnet(
         raise ValueError(f"expected channels and width >= 1, got {channels} and {width}")
     layers: list[nn.Module] = []
     for count in channels:
-        layers += [nn.Conv2d(inputs, count, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(inputs, count, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         inputs, height, breadth = count, height // 2, breadth // 2
     hidden = [nn.Flatten(), nn.Linear(inputs * height * breadth, width), nn.ReLU()]
     return nn.Sequential(*layers, *hidden, *head(width, outputs, logit).values())
@@ -159,7 +159,7 @@ def strided_convnet(
         raise ValueError(f"expected at least one of channels, and widths >= 1, got {channels}, {flat} and {hidden}")
     layers: list[nn.Module] = [Normalize(mean, std, channels=inputs)]
     for count in channels:
-        layers += [nn.Conv2d(inputs, count, 4, stride=2, padding=1), activation(negative_slope)]
+        layers += [nn.Conv2d(inputs, count, 4, stride=2, padding=1), activation(negative_slope, inplace=True)]
         inputs, height, breadth = count, height // 2, breadth // 2
     for count in flat:
         layers += _convolution(inputs, count, negative_slope=negative_slope)
@@ -171,4 +171,4 @@ def strided_convnet(
 
 def _convolution(inputs: int, outputs: int, *, negative_slope: float = 0.2) -> list[nn.Module]:
     """Return a 3x3 convolution that keeps the size, and its leaky ReLU."""
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), activation(negative_slope)]
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), activation(negative_slope, inplace=True)]

@@ -141,6 +141,45 @@ class Affine(nn.Module):
         return f"{len(self.weight)}"
 
 
+class Scaled(nn.Sequential):
+    r"""A convolution and the affine map of its channels, in one.
+
+    .. math:: y = (w \odot W) * x + b
+
+    which is :math:`w \odot (W * x) + b` to rounding. Weights are scaled in the place of maps, which are many times as
+    many: a pass forward and back through a `resnet` of 32 pixels takes nine tenths of the time.
+
+    Args:
+        convolution: without a bias.
+        affine: of as many channels.
+
+    Raises:
+        ValueError: where the convolution has a bias.
+
+    Example:
+        >>> layer = Scaled(nn.Conv2d(1, 2, 1, bias=False), Affine(2))
+        >>> with torch.no_grad():
+        ...     for parameter, values in zip(layer.parameters(), ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])):
+        ...         _ = parameter.view(2).copy_(torch.tensor(values))
+        >>> layer(torch.ones(1, 1, 1, 1)).flatten().tolist()
+        [8.0, 14.0]
+    """
+
+    def __init__(self, convolution: nn.Conv2d, affine: Affine) -> None:
+        if convolution.bias is not None:
+            raise ValueError("expected a convolution without a bias: the affine map has one")
+        super().__init__(convolution, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled and shifted maps, `(N, C, H, W)`."""
+        convolution, affine = self
+        assert isinstance(convolution, nn.Conv2d), "as it was made"
+        assert isinstance(affine, Affine), "as it was made"
+        weight = convolution.weight * affine.weight[:, None, None, None]
+        maps: Tensor = convolution._conv_forward(x, weight, affine.bias)
+        return maps
+
+
 class Residual(nn.Module):
     """Add a branch to a shortcut.
 
@@ -201,11 +240,13 @@ class Select(nn.Module):
         return f"logit={self.logit}"
 
 
-def activation(negative_slope: float) -> nn.Module:
+def activation(negative_slope: float, *, inplace: bool = False) -> nn.Module:
     """Return a ReLU, leaky where the slope is not 0.
 
     Args:
         negative_slope: in [0, 1).
+        inplace: whether it may overwrite what comes in, as it may what a convolution has just made: memory for half as
+            many maps.
 
     Raises:
         ValueError: where the slope is outside [0, 1).
@@ -216,7 +257,7 @@ def activation(negative_slope: float) -> nn.Module:
     """
     if not 0 <= negative_slope < 1:
         raise ValueError(f"expected a negative_slope in [0, 1), got {negative_slope}")
-    return nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
+    return nn.LeakyReLU(negative_slope, inplace) if negative_slope else nn.ReLU(inplace)
 
 
 def hidden_layers(widths: Sequence[int], negative_slope: float) -> list[nn.Module]:

@@ -5,7 +5,18 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from genat.networks.layers import Norm, Normalize, Residual, Statistic, activation, head, image_shape, normalization
+from genat.networks.layers import (
+    Affine,
+    Norm,
+    Normalize,
+    Residual,
+    Scaled,
+    Statistic,
+    activation,
+    head,
+    image_shape,
+    normalization,
+)
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 _AT_EBM_STD = (0.2023, 0.1994, 0.2010)  # a mean of per-image deviations, not CIFAR-10's own; kept as in the paper
@@ -73,11 +84,11 @@ def resnet(
                 branch(inputs, inner, stride, norm=norm, negative_slope=negative_slope),
                 _shortcut(inputs, inner * expansion, stride, norm=norm),
             )
-            stages.append(nn.Sequential(residual, activation(negative_slope)))
+            stages.append(nn.Sequential(residual, activation(negative_slope, inplace=True)))
             inputs = inner * expansion
     layers: dict[str, nn.Module] = {
         "normalize": Normalize(mean, std, channels=channels),
-        "stem": nn.Sequential(_convolution(channels, width, 3, 1, norm=norm), activation(negative_slope)),
+        "stem": nn.Sequential(_convolution(channels, width, 3, 1, norm=norm), activation(negative_slope, inplace=True)),
         "stages": nn.Sequential(*stages),
         "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     }
@@ -138,13 +149,14 @@ def resnet50(
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int, *, norm: Norm) -> nn.Module:
     convolution = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
-    return nn.Sequential(convolution, normalization(norm, outputs))
+    after = normalization(norm, outputs)
+    return Scaled(convolution, after) if isinstance(after, Affine) else nn.Sequential(convolution, after)
 
 
 def _basic(inputs: int, width: int, stride: int, *, norm: Norm, negative_slope: float) -> nn.Module:
     return nn.Sequential(
         _convolution(inputs, width, 3, stride, norm=norm),
-        activation(negative_slope),
+        activation(negative_slope, inplace=True),
         _convolution(width, width, 3, 1, norm=norm),
     )
 
@@ -152,9 +164,9 @@ def _basic(inputs: int, width: int, stride: int, *, norm: Norm, negative_slope: 
 def _bottleneck(inputs: int, width: int, stride: int, *, norm: Norm, negative_slope: float) -> nn.Module:
     return nn.Sequential(
         _convolution(inputs, width, 1, 1, norm=norm),
-        activation(negative_slope),
+        activation(negative_slope, inplace=True),
         _convolution(width, width, 3, stride, norm=norm),
-        activation(negative_slope),
+        activation(negative_slope, inplace=True),
         _convolution(width, 4 * width, 1, 1, norm=norm),
     )
 
