@@ -359,6 +359,8 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path: Path) -> None:
         ("network_options.a={b: .nan}", "expected text, finite numbers, truth values"),
         (f"network_options.a=0x{'9' * 5000}", "expected integers of at most 64 bits, got a longer one"),
         ("network_options.a=" + "[" * 30 + "]" * 30, "expected at most 20 levels, got more"),
+        ("network_options.a=[{~: 1}]", "expected keys that are text, got None"),
+        ("network_options.a={b: {1: c}}", "expected keys that are text, got 1"),
     ],
 )
 def test_options_that_would_not_come_back_are_refused(override: str, message: str) -> None:

@@ -48,6 +48,8 @@ def _plain(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever YAML h
         raise ValueError(f"expected at most {_DEEPEST} levels, got more")
     if isinstance(value, dict):
         for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"expected keys that are text, got {key!r}")
             _plain([key, inner], depth)
     elif isinstance(value, list | tuple):
         for inner in value:
