@@ -470,6 +470,15 @@ def test_splitting_the_batch_changes_nothing(rule: Rule, cut: int) -> None:
     close(ends(starts).path, torch.cat([part.path for part in parts]))
 
 
+def test_a_climb_sets_out_from_where_it_is_told_to_and_stays_in_the_ball_around_its_start() -> None:
+    starts, begins = torch.full((2, 2), 0.5), torch.tensor([[0.6, 0.5], [0.5, 0.3]])
+    none = climb(lambda x: x.sum(1), starts, steps=0, step_size=1.0, ball=L2Ball(0.2), begins=begins)
+    assert torch.equal(none.points, begins)
+    far = climb(lambda x: x[:, 0], starts, steps=9, step_size=0.1, ball=L2Ball(0.2), begins=begins)
+    torch.testing.assert_close(far.points[0], torch.tensor([0.7, 0.5]))
+    torch.testing.assert_close(far.path[0], torch.tensor(0.1))
+
+
 def test_random_starts_come_from_the_generator_alone() -> None:
     def ends(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)

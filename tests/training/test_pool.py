@@ -1,7 +1,6 @@
 """Climbs that go on from one iteration to the next: where they are, how long they last, and that they are ascents."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,7 +170,6 @@ def test_members_train_as_they_would_alone() -> None:
         ({"ball": L2Ball(0.5)}, "expected replay without a ball, got radius=0.5"),
         ({"batch_size": 7}, "expected replay of at least batch_size=7 rows, got 6"),
         ({"classify": Classification()}, "expected replay with classify toward 'any', got 'class'"),
-        ({"fabric": SimpleNamespace(world_size=2, to_device=lambda moved: moved)}, "one process with replay, got 2"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

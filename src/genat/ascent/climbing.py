@@ -150,15 +150,17 @@ def climb(
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
     restart: int | None = None,
+    begins: Tensor | None = None,
     compact: bool = True,
     trajectory: bool = False,
 ) -> Climb:
     """Do as `ascend` does and return the record of the climb beside its end.
 
-    The arguments are those of `ascend` and two more. `trajectory` keeps every iterate, so that memory grows with the
-    steps. `compact=False` goes on evaluating samples that have stopped, for as long as one moves, though they are moved
-    and counted no more: every batch has one shape, so that no rounding depends on who else has stopped, and networks
-    together may stop at a level.
+    The arguments are those of `ascend` and three more. `begins`, of the starts' shape and in the ball around them, is
+    where the samples set out from in the place of random starts. `trajectory` keeps every iterate, so that memory grows
+    with the steps. `compact=False` goes on evaluating samples that have stopped, for as long as one moves, though they
+    are moved and counted no more: every batch has one shape, so that no rounding depends on who else has stopped, and
+    networks together may stop at a level.
 
     Raises:
         ValueError, NonFiniteError: as `ascend`.
@@ -191,7 +193,9 @@ def climb(
             generators = [generator] if isinstance(generator, torch.Generator) else generator
             blocks = centers.tensor_split(len(generators))
             scattered = [ball.random_start(block, generator=g) for block, g in zip(blocks, generators, strict=True)]
-            points = hold(clip(torch.cat(scattered), box), centers, held)
+            begins = torch.cat(scattered)
+        if begins is not None:
+            points = hold(clip(begins.to(centers), box), centers, held)
         sign = -1.0 if descend else 1.0
         state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact, restart)
         kept = [points.clone()] if trajectory else None

@@ -49,12 +49,17 @@ class Drawn:
         inside: `(M N, *)` target data.
         labels: `(M N,)` its classes, where outside data climbs those.
         outside: `(M N, *)`.
+        begins: `(M N, *)` where its climbs begin, for random starts.
+        sizes, shrinks: of each climb, `(M N,)` where they differ.
         examples: target samples `(N, *)` and their labels `(N,)`, where there are classes to learn.
     """
 
     inside: Tensor
     labels: Tensor | None
     outside: Tensor
+    begins: Tensor | None
+    sizes: float | Tensor
+    shrinks: float | Tensor
     examples: tuple[Tensor, Tensor] | None
 
 
@@ -83,9 +88,15 @@ class Batches:
             inside = self._draw(self.target, generators("target"))
         else:
             inside, labels = self._draw_labelled(generators("target"))
-        outside = self._draw(self.outside, generators("outside"))
+        recipe, whole = self.recipe, self._whole(self.outside, generators("outside"))
+        begins = None
+        if recipe.random_start:
+            pairs = zip(whole, generators("start 0"), strict=True)
+            begins = self._share([recipe.ball.random_start(batch, generator=one) for batch, one in pairs])
+        sizes = self._sizes(recipe.step_size, generators("size 0"), whole[0].dtype)
+        shrinks = self._sizes(recipe.shrink, generators("shrink 0"), whole[0].dtype)
         examples = None if how is None else self._draw_labelled(generators("examples"))
-        return Drawn(inside, labels, outside, examples)
+        return Drawn(inside, labels, self._share(whole), begins, sizes, shrinks, examples)
 
     def moved(self, iteration: int, drawn: Drawn, *, steps: int) -> Batch:
         """Return a step's samples where the detector's gradients have taken them.
@@ -93,8 +104,8 @@ class Batches:
         Raises:
             NonFiniteError: where a climb reached points that are not finite.
         """
-        recipe, generators = self.recipe, partial(self._generators, iteration)
-        inside, outside = self.fabric.to_device(drawn.inside), self.fabric.to_device(drawn.outside)
+        recipe, placed = self.recipe, self.fabric.to_device
+        inside, outside = placed(drawn.inside), placed(drawn.outside)
         pool = self.pool if steps > 0 else None
         if pool is not None:
             outside = pool.starts(iteration, outside, limit=steps)
@@ -102,30 +113,23 @@ class Batches:
         climbed: Detector = self.detector
         if drawn.labels is not None:
             assert isinstance(self.detector, Joint), "checked at the beginning"
-            climbed = partial(label_logits, self.detector, self.fabric.to_device(drawn.labels))
-        rank = self.fabric.global_rank  # a process's own: the same offsets on each would not be independent
-        sizes = self._sizes(recipe.step_size, generators(f"size {rank}"), outside)
-        shrink = self._sizes(recipe.shrink, generators(f"shrink {rank}"), outside)
+            climbed = partial(label_logits, self.detector, placed(drawn.labels))
+        sizes, shrinks = (
+            placed(value) if isinstance(value, Tensor) else value for value in (drawn.sizes, drawn.shrinks)
+        )
         walk = partial(climb, step_size=sizes, box=recipe.box, rule=recipe.rule)
         # one logit of it is a mere function to a climb, which freezes modules itself
         still = nullcontext() if climbed is self.detector else frozen(self.detector)
         with still, self.fabric.autocast():
-            up = walk(
-                climbed,
-                outside,
-                steps=steps,
-                shrink=shrink,
-                ball=recipe.ball,
-                random_start=recipe.random_start,
-                generator=generators(f"start {rank}") if recipe.random_start else None,
-            )
+            begins = None if drawn.begins is None else placed(drawn.begins)
+            up = walk(climbed, outside, steps=steps, shrink=shrinks, ball=recipe.ball, begins=begins)
             down = inside
             if recipe.descent_steps:
                 down = walk(
                     self.detector, inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True
                 ).points
         if pool is not None:
-            pool.put_back(iteration, up.points, steps=steps)
+            pool.put_back(iteration, self._gathered(up.points), steps=steps)
         way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
         batch = Batch(down, up.points, members.shares(way, len(self.seeds)).mean(dim=1))
         return batch if drawn.examples is None else self._with_examples(batch, *drawn.examples)
@@ -140,9 +144,13 @@ class Batches:
         return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
 
     def _draw(self, sources: tuple[Source, ...], generators: list[torch.Generator]) -> Tensor:
+        return self._share(self._whole(sources, generators))
+
+    def _whole(self, sources: tuple[Source, ...], generators: list[torch.Generator]) -> list[Tensor]:
+        """Return every member's batch, of all processes together."""
         each = sources if len(sources) > 1 else sources * len(generators)
         size = self.recipe.batch_size
-        return self._share([source.draw(size, generator=one) for source, one in zip(each, generators, strict=True)])
+        return [source.draw(size, generator=one) for source, one in zip(each, generators, strict=True)]
 
     def _draw_labelled(self, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         (target,) = self.target
@@ -156,15 +164,21 @@ class Batches:
         begin = self.fabric.global_rank * share
         return torch.cat([batch[begin : begin + share] for batch in batches])
 
+    def _gathered(self, samples: Tensor) -> Tensor:
+        """Return every process's `(M N, *)` samples as the whole batch, member by member, `(M B, *)`."""
+        if self.fabric.world_size == 1:
+            return samples
+        each = torch.as_tensor(self.fabric.all_gather(members.shares(samples, len(self.seeds))))
+        return each.transpose(0, 1).flatten(0, 2)
+
     def _sizes(
-        self, setting: float | tuple[float, float], generators: list[torch.Generator], samples: Tensor
+        self, setting: float | tuple[float, float], generators: list[torch.Generator], dtype: torch.dtype
     ) -> float | Tensor:
         low, high = ends(setting)
         if low == high:
             return low
-        share = len(samples) // len(generators)
-        exponent = torch.cat([torch.rand(share, generator=generator) for generator in generators])
-        return (low * (high / low) ** exponent).to(samples)
+        exponents = [torch.rand(self.recipe.batch_size, generator=generator) for generator in generators]
+        return (low * (high / low) ** self._share(exponents)).to(dtype)
 
     def _generators(self, iteration: int, purpose: str) -> list[torch.Generator]:
         return [step_generator(seed, iteration, purpose) for seed in self.seeds]

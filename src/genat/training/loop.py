@@ -113,6 +113,8 @@ def fit(
             whole one. Without a ball. None begins them all anew.
         seed: of the batches, the augmentation and the random starts; one a member.
         fabric: a launched Lightning Fabric for devices, precision and processes; None stays on the detector's device.
+            What is drawn, and so what is learned but for rounding, does not depend on the number of processes, unless
+            the detector has random layers such as dropout.
         folder: where checkpoints go; None writes nothing.
         checkpoint_every: steps between checkpoints; one more is written at the end.
         checkpoint_keep: how many of the newest checkpoints are left, at least 1; None is all.
@@ -121,8 +123,8 @@ def fit(
         callback: called with a `Step` after each step, on the first process only. After a return to the last good
             state the iterations come again.
         alarm: called with an `Incident` at all that the watch sees, likewise.
-        stop: asked before each step whether to save and stop instead; every process must be told the same. No signal is
-            caught here: whoever wants one to stop a training catches it and tells.
+        stop: asked before each step whether to save and stop instead; all processes stop where one is told to. No
+            signal is caught here: whoever wants one to stop a training catches it and tells.
 
     Returns:
         The trained detector, its last weights and their digest.

@@ -15,12 +15,15 @@ _NEVER = torch.iinfo(torch.int64).max  # steps of a row that holds no climb yet:
 class Pool:
     """The climbs under way of M members; what an iteration takes it puts back.
 
+    Every process holds them all, and takes its share of an iteration's.
+
     Args:
         replay: how many there are, and how far they go at once.
-        batch_size: of a member.
+        batch_size: of a member, over all processes together.
         shape: of one sample.
         seeds: one a member.
         device: where the climbs are kept.
+        process: the number of this one, and of how many.
 
     Attributes:
         points: `(M, R, *)` where they are.
@@ -28,27 +31,37 @@ class Pool:
     """
 
     def __init__(
-        self, replay: Replay, *, batch_size: int, shape: tuple[int, ...], seeds: Sequence[int], device: torch.device
+        self,
+        replay: Replay,
+        *,
+        batch_size: int,
+        shape: tuple[int, ...],
+        seeds: Sequence[int],
+        device: torch.device,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         self.burst, self.batch_size, self.seeds = replay.burst, batch_size, seeds
+        share = batch_size // process[1]
+        self.own = slice(process[0] * share, (process[0] + 1) * share)
         self.points = torch.zeros(len(seeds), replay.rows, *shape, device=device)
         self.steps = torch.full((len(seeds), replay.rows), _NEVER, device=device)
 
     def starts(self, iteration: int, fresh: Tensor, *, limit: int) -> Tensor:
-        """Return where an iteration's climbs go on from, `(M B, *)`: new where the old ones have come to their end.
+        """Return where this process's climbs go on from, `(M N, *)`: new where the old ones have come to their end.
 
         Args:
             iteration: which.
-            fresh: `(M B, *)` outside data.
+            fresh: `(M N, *)` outside data.
             limit: how many steps a climb has in all.
         """
         rows = self._rows(iteration)
         self.steps.scatter_(1, rows, self._gone(rows).where(self._gone(rows) < limit, 0))
+        rows = rows[:, self.own]
         new = self._gone(rows).flatten() == 0
         return torch.where(per_sample(new, fresh), fresh, self._at(rows))
 
     def put_back(self, iteration: int, ends: Tensor, *, steps: int) -> None:
-        """Keep where the climbs of an iteration have come to, `(M B, *)`, after so many more steps."""
+        """Keep where all climbs of an iteration have come to, `(M B, *)`, after so many more steps."""
         rows = self._rows(iteration)
         members = torch.arange(len(rows), device=rows.device)[:, None]
         self.points[members, rows] = ends.detach().view(*rows.shape, *ends.shape[1:])

@@ -108,10 +108,14 @@ class Trainer:
         replay, recipe = self.recipe.replay, self.recipe
         if replay is None:
             return None
-        if self.fabric.world_size > 1:
-            raise ValueError(f"expected one process with replay, got {self.fabric.world_size}")
-        size, shape = recipe.batch_size, tuple(probe.shape[1:])
-        return Pool(replay, batch_size=size, shape=shape, seeds=self.seeds, device=probe.device)
+        return Pool(
+            replay,
+            batch_size=recipe.batch_size,
+            shape=tuple(probe.shape[1:]),
+            seeds=self.seeds,
+            device=probe.device,
+            process=(self.fabric.global_rank, self.fabric.world_size),
+        )
 
     def run(self) -> Fitted:
         """Train to the end.
@@ -161,10 +165,18 @@ class Trainer:
             self._save()
 
     def _stop_if_asked(self) -> None:
-        if self.stop is not None and self.stop():
+        if self._is_asked_to_stop():
             self._refuse_non_finite_weights()
             self._save()
             raise StoppedError(self.iteration, saved=self.folder is not None)
+
+    def _is_asked_to_stop(self) -> bool:
+        """Return whether any process is."""
+        asked = self.stop is not None and self.stop()
+        if self.fabric.world_size == 1:
+            return asked
+        each = self.fabric.all_gather(torch.tensor(asked, device=self.fabric.device))
+        return bool(torch.as_tensor(each).any())
 
     def _respond(self, watch: Watch) -> None:
         """Take the watch over and do what is to be done about what it has just seen."""

@@ -1,0 +1,161 @@
+"""Trainings of several processes: each does its share of every batch, and what comes of it is what one makes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genat import L2Ball, Replay
+from genat.ascent import UNIT_BOX
+from genat.recipe import Recipe
+from genat.sources import Box
+from genat.training.batches import Batches, Drawn
+from genat.training.pool import Pool
+
+MEMBERS, BATCH = 2, 6
+
+
+def process(rank: int, count: int) -> Any:  # noqa: ANN401 - what `Batches` asks of a Fabric
+    return SimpleNamespace(global_rank=rank, world_size=count)
+
+
+def drawn(rank: int, count: int) -> Drawn:
+    recipe = Recipe(
+        iterations=1,
+        step_size=(0.1, 0.4),
+        shrink=(0.2, 1.0),
+        ball=L2Ball(0.5),
+        box=UNIT_BOX,
+        rule="steepest",
+        random_start=True,
+        batch_size=BATCH,
+        descent_steps=0,
+        descent_ball=L2Ball(),
+        r1=0.0,
+        ema=None,
+        clip_norm=None,
+        anneal=0.0,
+        seed=(3, 4),
+        checkpoint_every=1,
+    )
+    return Batches(nn.Identity(), (Box(2),), (Box(2),), recipe, (3, 4), process(rank, count)).drawn(5)
+
+
+def shared(parts: list[Tensor]) -> Tensor:
+    """Put the shares of a batch beside one another, member by member."""
+    return torch.cat([part.view(MEMBERS, -1, *part.shape[1:]) for part in parts], dim=1).flatten(0, 1)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shares_of_a_draw_are_the_draw_to_the_bit(count: int) -> None:
+    whole, parts = drawn(0, 1), [drawn(rank, count) for rank in range(count)]
+    found = 0
+    for name in (field.name for field in fields(Drawn)):
+        value = getattr(whole, name)
+        if value is not None:
+            assert torch.equal(shared([getattr(part, name) for part in parts]), value)
+            found += 1
+    assert found == 5
+
+
+def test_climbs_are_shared_and_every_process_keeps_them_all() -> None:
+    def pool(rank: int, count: int) -> Pool:
+        cpu, process = torch.device("cpu"), (rank, count)
+        return Pool(Replay(2, 9), batch_size=BATCH, shape=(1,), seeds=(3, 4), device=cpu, process=process)
+
+    whole, parts = pool(0, 1), [pool(rank, 2) for rank in range(2)]
+    for iteration in range(12):
+        fresh = torch.rand(MEMBERS, BATCH, 1, generator=torch.Generator().manual_seed(iteration))
+        starts = whole.starts(iteration, fresh.flatten(0, 1), limit=5)
+        halves = [part.flatten(0, 1) for part in fresh.tensor_split(2, dim=1)]
+        own = [part.starts(iteration, half, limit=5) for part, half in zip(parts, halves, strict=True)]
+        assert torch.equal(shared(own), starts)
+        for each in (whole, *parts):
+            each.put_back(iteration, starts + 1, steps=2)
+            assert torch.equal(each.steps, whole.steps)
+            assert torch.equal(each.points, whole.points)
+
+
+# two processes on one machine
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+
+
+SCRIPT = '''
+import json, sys
+from pathlib import Path
+import torch
+from lightning_fabric import Fabric
+from genat import Curriculum, L2Ball, Replay, fit, networks, sources
+from genat.training import StoppedError
+
+SMALL = {"hidden": [8]}
+OTHERS = {
+    "constrained": {"ball": L2Ball(0.3), "random_start": True, "descent_steps": 1, "r1": 0.1, "clip_norm": 1.0},
+    "replayed": {"rule": "adam", "replay": Replay(2, 24)},
+    "together": {"seed": [1, 2], "step_size": (0.05, 0.2), "shrink": (0.5, 1.0), "replay": Replay(2, 24)},
+}
+
+
+def train(fabric, folder):
+    """Twenty steps of one global batch of 8 each way; every process leaves its digests and the first its losses."""
+    values = 0.5 + 0.05 * torch.randn(200, 2, generator=torch.Generator().manual_seed(7))
+    content = {}
+    for name, others in OTHERS.items():
+        losses = []
+        network = networks.build("mlp", (2,), SMALL, seed=0)
+        if name == "together":
+            network = networks.Together([network, networks.build("mlp", (2,), SMALL, seed=1)])
+        fitted = fit(
+            network, values.clamp(0, 1), sources.Box(2), fabric=fabric, batch_size=8, iterations=20,
+            steps=Curriculum(0, 4, stage_iterations=4, gate=None), folder=folder / name, checkpoint_every=2,
+            callback=lambda step: losses.append([step.loss, step.auroc, step.path, step.gradient, step.inside]),
+            **{"step_size": 0.1} | others,
+        )
+        content[name] = {"digest": fitted.digest, "losses": losses}
+    asked = iter(range(9))  # the last process alone is told to stop, before its fourth step
+    try:
+        fit(
+            networks.build("mlp", (2,), SMALL, seed=0), values.clamp(0, 1), sources.Box(2), fabric=fabric, batch_size=8,
+            iterations=9, steps=2, step_size=0.1,
+            stop=lambda: next(asked) == 3 and fabric.global_rank == fabric.world_size - 1,
+        )
+    except StoppedError as error:
+        content["stopped"] = error.iteration
+    (folder / f"{fabric.global_rank}.json").write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]), strategy="ddp_spawn" if sys.argv[1] == "2" else "auto")
+    fabric.launch(train, Path(sys.argv[2]))
+'''
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    for devices in (1, 2):
+        (tmp_path / str(devices)).mkdir()
+        line = [sys.executable, str(script), str(devices), str(tmp_path / str(devices))]
+        done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stderr
+    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("1/0.json", "2/0.json", "2/1.json"))
+    assert [content.pop("stopped") for content in (one, first, second)] == [3, 3, 3]
+    assert list(one) == ["constrained", "replayed", "together"]
+    for way, found in one.items():
+        assert first[way]["digest"] == second[way]["digest"]
+        assert second[way]["losses"] == []
+        losses = torch.tensor(first[way]["losses"])
+        assert losses.shape == (20, 5)
+        torch.testing.assert_close(losses, torch.tensor(found["losses"]), rtol=1e-5, atol=1e-5)
