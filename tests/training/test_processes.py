@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from genat import L2Ball, Replay
 from genat.ascent import UNIT_BOX
 from genat.recipe import Recipe
+from genat.runs import metrics
 from genat.sources import Box
+from genat.training import Crew
 from genat.training.batches import Batches, Drawn
 from genat.training.pool import Pool
 
@@ -82,6 +84,51 @@ def test_climbs_are_shared_and_every_process_keeps_them_all() -> None:
             each.put_back(iteration, starts + 1, steps=2)
             assert torch.equal(each.steps, whole.steps)
             assert torch.equal(each.points, whole.points)
+
+
+# who leads
+
+
+VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("asked", "variables", "leads"),
+    [
+        ((2, 1), {}, True),
+        ((2, 1), {"LOCAL_RANK": "1"}, False),
+        ((1, 2), {"NODE_RANK": "1"}, False),
+        ((2, 2), {"NODE_RANK": "0", "LOCAL_RANK": "0"}, True),
+        ((None, None), {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, True),
+        ((None, None), {"LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "0"}, False),
+        ((1, 1), {"LOCAL_RANK": "1"}, True),  # left over from another program: this one is alone
+    ],
+)
+def test_the_first_process_leads(
+    asked: tuple[int | None, int | None], variables: dict[str, str], leads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    crew = Crew(*asked)
+    assert crew.leads == leads
+    assert crew.several == (asked != (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"devices": 0}, "expected devices >= 1, got 0"),
+        ({"nodes": -1}, "expected nodes >= 1, got -1"),
+        ({"devices": 3}, "expected devices = 2, as torchrun has it, got 3"),
+    ],
+)
+def test_other_numbers_are_refused(asked: dict[str, int], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "torchrun" in message:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=message):
+        Crew(**asked)
 
 
 # two processes on one machine
@@ -159,3 +206,48 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         losses = torch.tensor(first[way]["losses"])
         assert losses.shape == (20, 5)
         torch.testing.assert_close(losses, torch.tensor(found["losses"]), rtol=1e-5, atol=1e-5)
+
+
+CONFIG = """
+name: tiny
+data: {kind: digits}
+network: mlp
+network_options: {hidden: [16]}
+iterations: 24
+batch_size: 16
+steps: {first: 0, last: 3, gate: 0.6, window: 5}
+step_size: 0.2
+checkpoint_every: 10
+tensorboard: false
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_a_run(tmp_path: Path) -> None:
+    """By its own launcher, by torchrun, and resumed by one: the same steps, written and told by the first alone."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29581"]
+    ways = {
+        "one": [sys.executable, "-m", "genat", "train"],
+        "own": [sys.executable, "-m", "genat", "train", "--devices", "2"],
+        "torchrun": [*torchrun, "-m", "--", "genat", "train"],
+    }
+    found = {}
+    for way, line in ways.items():
+        line += [str(config), "--run", str(tmp_path / way), "--json"]
+        done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stderr
+        found[way] = json.loads(done.stdout)  # one object: the other process says nothing
+        assert "Traceback" not in done.stderr
+    assert found["own"]["digest"] == found["torchrun"]["digest"]
+    losses = [torch.tensor([line["loss"] for line in metrics(tmp_path / way)][:20]) for way in ways]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(losses[2], losses[1])
+    assert found["own"]["threshold"] == pytest.approx(found["one"]["threshold"], rel=1e-3)
+    for path in (tmp_path / "own" / "checkpoints").glob("step-00000024*"):
+        path.unlink()
+    resumed = [*ways["one"][:4], "--resume", "--run", str(tmp_path / "own"), "--json"]
+    done = subprocess.run(resumed, env=environment(), capture_output=True, text=True, check=True, timeout=240)
+    assert "resumed after step 20" in done.stderr
+    assert [line["iteration"] for line in metrics(tmp_path / "own")] == list(range(1, 25))

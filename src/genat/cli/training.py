@@ -14,7 +14,7 @@ from genat.cli.signals import stopping
 if TYPE_CHECKING:
     from genat.config import Config
     from genat.runs import Run
-    from genat.training import Fitted
+    from genat.training import Crew, Fitted
 
 
 def demo(
@@ -44,6 +44,13 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many GPUs, or processes without one, share every batch; else 1."),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="On how many machines, each started with NODE_RANK and MASTER_ADDR.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a detector into a run folder: `genat train digits steps.last=10 batch_size=64`."""
@@ -52,9 +59,12 @@ def train(
         print_config(settings, as_json=as_json)
         return
     from genat import report
+    from genat.training import Crew
 
-    folder = run or Path("runs") / settings.name
-    trained, fitted = watched(settings, folder, resume=resume)
+    folder, crew = run or Path("runs") / settings.name, Crew(devices, nodes)
+    trained, fitted = watched(settings, folder, resume=resume, crew=crew)
+    if not crew.leads:
+        return
     page = report.write(trained, command=command_line())
     result: dict[str, Any] = {"run": str(folder), "iterations": fitted.iterations, "threshold": trained.threshold}
     result |= {"digest": fitted.digest, "report": str(page)}
@@ -67,22 +77,29 @@ def train(
         typer.echo(f"{name}: {words}")
 
 
-def watched(settings: "Config", folder: Path, *, resume: bool) -> "tuple[Run, Fitted]":
+def watched(settings: "Config", folder: Path, *, resume: bool, crew: "Crew | None" = None) -> "tuple[Run, Fitted]":
     """Train as `genat.runs.train` does, while a person watches, until a signal asks it to stop.
+
+    Of several processes the first alone shows how it goes.
 
     Raises:
         Exit: where one did, with the code that shells know the signal by: 130 or 143.
     """
+    from rich.console import Console
+
     from genat import runs
     from genat.progress import TrainingProgress
     from genat.training import StoppedError
 
+    console = None if crew is None or crew.leads else Console(quiet=True)
     with (
-        TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size) as progress,
+        TrainingProgress(iterations=settings.iterations, batch_size=settings.batch_size, console=console) as progress,
         stopping(progress.say) as stop,
     ):
         try:
-            trained = runs.train(settings, folder, resume=resume, callback=progress, say=progress.say, stop=stop)
+            trained = runs.train(
+                settings, folder, resume=resume, callback=progress, say=progress.say, stop=stop, crew=crew
+            )
         except StoppedError as error:
             progress.say(f"genat: {stop.name}: {error}: {folder} goes on from there with --resume")
             raise typer.Exit(stop.code) from None

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,9 +17,12 @@ from genat.networks import Together
 from genat.runs.reading import CALIBRATION, CHECKPOINTS, CONFIG, HELD_OUT, Run, load, read_config
 from genat.sources import Source
 from genat.training import Fitted, Incident, Step, fit
-from genat.training.devices import one_device
+from genat.training.devices import Crew
 from genat.training.recording import Recorder, repeated, summary_writer
 from genat.training.trainer import GOOD
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _SHOWN = 64
 
@@ -30,11 +35,12 @@ def train(
     callback: Callable[[Step], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] | None = None,
+    crew: Crew | None = None,
 ) -> tuple[Run, Fitted]:
     """Train as configured into a run folder, then calibrate on held-out target images.
 
     Everything that can be wrong with the configuration and the data is found before the folder is touched. While it
-    trains no other process can.
+    trains no other process can, but those of its crew: all return the same, the first alone writes and tells.
 
     Args:
         settings: the configuration.
@@ -45,6 +51,8 @@ def train(
         say: called with each line worth telling a person: what was converted, where the training went on, what its
             watch saw for the first time, where it went back, and how often in all; which checkpoints were passed over.
         stop: asked before each step, as in `genat.fit`.
+        crew: the processes that share every batch; None is one, or as many as torchrun has started. The run does not
+            depend on their number but for rounding, and may be resumed by another.
 
     Returns:
         The run as `load` reads it, and what `genat.fit` returned.
@@ -56,22 +64,22 @@ def train(
         StoppedError: where `stop` said so.
         OSError: where the disk refuses; says from where the run can go on.
     """
-    folder = Path(folder)
+    folder, crew = Path(folder), crew or Crew()
+    if not crew.leads:
+        return _follow(settings, folder, crew, resume=resume, stop=stop)
     _check_folder(folder, settings, resume=resume)
     with ExitStack() as stack:
         checkpoint = None
         if resume:
             stack.enter_context(locks.held(folder, say=say))
             checkpoint = _newest(folder / CHECKPOINTS, say)
-        data = assemble.target(settings)
-        target, outside = assemble.learned(settings, data)
+        parts = _parts(settings)
         if settings.tensorboard:
             summary_writer()
-        detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
-        detector = detector.to(assemble.device(settings))
-        for note in data.train.notes:
+        learned = parts.data.train
+        for note in learned.notes:
             say(note)
-        say(f"{len(data.train)} images {data.train.shape} to learn from, {len(data.validation)} held out")
+        say(f"{len(learned)} images {learned.shape} to learn from, {len(parts.data.validation)} held out")
         if checkpoint is not None:
             say(f"resumed after step {checkpoint.iteration}")
         if not resume:
@@ -82,12 +90,13 @@ def train(
         checkpoints.clear_partial(folder)
         checkpoints.write_text(folder / CONFIG, config.dump(settings))
         with Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say) as record:
+            fabric = crew.launch(assemble.device(settings), precision=assemble.precision(settings))
+            fabric.barrier()
             fitted = _fit(
                 settings,
+                parts,
+                fabric=fabric,
                 folder=folder,
-                detector=detector,
-                target=target,
-                outside=outside,
                 resume=checkpoint or False,
                 callback=_both(record.step, callback),
                 alarm=record.incident,
@@ -95,8 +104,39 @@ def train(
             )
         for line in repeated(fitted.incidents, folder):
             say(line)
-        _calibrate(folder, settings, fitted, data)
+        _calibrate(folder, settings, fitted, parts.data)
+        fabric.barrier()
         return load(folder), fitted
+
+
+def _follow(
+    settings: Config, folder: Path, crew: Crew, *, resume: bool, stop: Callable[[], bool] | None
+) -> tuple[Run, Fitted]:
+    """Do another process's share of a training that the first one has prepared."""
+    parts = _parts(settings)
+    fabric = crew.launch(assemble.device(settings), precision=assemble.precision(settings))
+    fabric.barrier()  # the folder is the first one's until here
+    checkpoint = _newest(folder / CHECKPOINTS, lambda _: None) if resume else None
+    fitted = _fit(settings, parts, fabric=fabric, folder=folder, resume=checkpoint or False, stop=stop)
+    fabric.barrier()
+    return load(folder), fitted
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a training is made of."""
+
+    data: assemble.Data
+    target: Source | list[Source]
+    outside: Source | list[Source]
+    detector: nn.Module
+
+
+def _parts(settings: Config) -> _Parts:
+    data = assemble.target(settings)
+    target, outside = assemble.learned(settings, data)
+    detector = assemble.detector(settings, data.train.shape, classes=len(data.train.classes))
+    return _Parts(data, target, outside, detector.to(assemble.device(settings)))
 
 
 def _newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -135,20 +175,20 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 def _fit(
     settings: Config,
+    parts: _Parts,
     *,
+    fabric: "Fabric",
     folder: Path,
-    detector: nn.Module,
-    target: Source | list[Source],
-    outside: Source | list[Source],
     resume: bool | Checkpoint,
-    callback: Callable[[Step], None],
-    alarm: Callable[[Incident], None],
+    callback: Callable[[Step], None] | None = None,
+    alarm: Callable[[Incident], None] | None = None,
     stop: Callable[[], bool] | None,
 ) -> Fitted:
+    detector = parts.detector
     return fit(
         detector,
-        target,
-        outside,
+        parts.target,
+        parts.outside,
         iterations=settings.iterations,
         batch_size=settings.batch_size,
         steps=settings.steps.build(),
@@ -167,7 +207,7 @@ def _fit(
         clip_norm=settings.clip_norm,
         anneal=settings.anneal,
         seed=assemble.seeds(settings, detector.members) if isinstance(detector, Together) else settings.seed,
-        fabric=one_device(assemble.device(settings), precision=assemble.precision(settings)),
+        fabric=fabric,
         folder=folder / CHECKPOINTS,
         checkpoint_every=settings.checkpoint_every,
         checkpoint_keep=settings.checkpoint_keep,

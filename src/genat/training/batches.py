@@ -14,6 +14,7 @@ from genat.networks import Joint
 from genat.recipe import Recipe, ends
 from genat.sources import LabelledSource, Source
 from genat.training import members
+from genat.training.devices import gathered
 from genat.training.examples import attacked, label_logits
 from genat.training.pool import Pool
 from genat.training.seeding import step_generator
@@ -166,10 +167,7 @@ class Batches:
 
     def _gathered(self, samples: Tensor) -> Tensor:
         """Return every process's `(M N, *)` samples as the whole batch, member by member, `(M B, *)`."""
-        if self.fabric.world_size == 1:
-            return samples
-        each = torch.as_tensor(self.fabric.all_gather(members.shares(samples, len(self.seeds))))
-        return each.transpose(0, 1).flatten(0, 2)
+        return gathered(members.shares(samples, len(self.seeds)), self.fabric).transpose(0, 1).flatten(0, 2)
 
     def _sizes(
         self, setting: float | tuple[float, float], generators: list[torch.Generator], dtype: torch.dtype

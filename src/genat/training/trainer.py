@@ -21,6 +21,7 @@ from genat.sources import LabelledSource, Source, describe
 from genat.training import health, members
 from genat.training.ahead import Ahead
 from genat.training.batches import Batch, Batches, Drawn
+from genat.training.devices import gathered
 from genat.training.examples import check_classes
 from genat.training.health import Health, Watch
 from genat.training.loss import Loss
@@ -175,8 +176,7 @@ class Trainer:
         asked = self.stop is not None and self.stop()
         if self.fabric.world_size == 1:
             return asked
-        each = self.fabric.all_gather(torch.tensor(asked, device=self.fabric.device))
-        return bool(torch.as_tensor(each).any())
+        return bool(gathered(torch.tensor(float(asked), device=self.fabric.device), self.fabric).any())
 
     def _respond(self, watch: Watch) -> None:
         """Take the watch over and do what is to be done about what it has just seen."""
@@ -276,9 +276,7 @@ class Trainer:
     def _gather(self, values: Tensor) -> Tensor:
         """Return every process's values beside one another, `(M, *)`."""
         values = values.detach().float().reshape(self.members, -1)
-        if self.fabric.world_size == 1:
-            return values
-        return torch.as_tensor(self.fabric.all_gather(values)).movedim(0, 1).flatten(1)
+        return values if self.fabric.world_size == 1 else gathered(values, self.fabric).movedim(0, 1).flatten(1)
 
     def _refuse_non_finite(self, table: list[dict[str, float]]) -> None:
         lost = {}
