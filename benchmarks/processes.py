@@ -48,7 +48,7 @@ def timed(name: str, processes: int) -> float:
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     line += ["--master-port", "29577", "-m", "--", "benchmarks.processes", "--worker", name]
     done = subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
-    return statistics.median(json.loads(done.stdout))
+    return float(statistics.median(json.loads(done.stdout)))
 
 
 def measure(name: str, *, rounds: int) -> dict[str, object]:
@@ -72,10 +72,10 @@ def main() -> None:
     rows = [measure(name, rounds=arguments.rounds) for name in _CASES]
     for row in rows:
         print(json.dumps(row))
-    found: dict[str, object] = {"rounds": arguments.rounds, "rows": rows}
+    table: dict[str, object] = {"rounds": arguments.rounds, "rows": rows}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     made = provenance(shlex.join(["python", "-m", "benchmarks.processes", *sys.argv[1:]]))
-    RESULTS.write_text(json.dumps({"made": made, **found}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps({"made": made, **table}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
