@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -143,7 +144,7 @@ import json, sys
 from pathlib import Path
 import torch
 from lightning_fabric import Fabric
-from genat import Curriculum, L2Ball, Replay, fit, networks, sources
+from genat import Curriculum, L2Ball, Replay, fit, generation, networks, sources
 from genat.training import StoppedError
 
 SMALL = {"hidden": [8]}
@@ -158,6 +159,17 @@ def train(fabric, folder):
     """Twenty steps of one global batch of 8 each way; every process leaves its digests and the first its losses."""
     values = 0.5 + 0.05 * torch.randn(200, 2, generator=torch.Generator().manual_seed(7))
     content = {}
+    for count in (1, 21):
+        toward = networks.build("mlp", (2,), SMALL, seed=3)
+        for name, rejection in (("first", None), ("kept", generation.Rejection(0.3, 3))):
+            made = generation.sample(
+                toward, sources.Box(2), seeds=range(count), steps=3, step_size=0.2, trajectory=True,
+                rejection=rejection, fabric=fabric,
+            )
+            record = [made.starts.tolist(), made.images.tolist(), made.trajectory.tolist(), made.passes, made.climbs]
+            content[f"{name} {count}"] = record
+    samples = json.dumps(content)
+    content = {"samples": samples}
     for name, others in OTHERS.items():
         losses = []
         network = networks.build("mlp", (2,), SMALL, seed=0)
@@ -199,6 +211,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("1/0.json", "2/0.json", "2/1.json"))
     assert [content.pop("stopped") for content in (one, first, second)] == [3, 3, 3]
+    assert len({content.pop("samples") for content in (one, first, second)}) == 1
     assert list(one) == ["constrained", "replayed", "together"]
     for way, found in one.items():
         assert first[way]["digest"] == second[way]["digest"]
@@ -247,6 +260,16 @@ def test_a_run_of_two_processes_is_a_run(tmp_path: Path) -> None:
     assert found["own"]["threshold"] == pytest.approx(found["one"]["threshold"], rel=1e-3)
     for path in (tmp_path / "own" / "checkpoints").glob("step-00000024*"):
         path.unlink()
+    folder = tmp_path / "one" / "samples"
+    for devices in ("1", "2"):
+        shutil.rmtree(folder)  # the training's report made some
+        line = [sys.executable, "-m", "genat", "sample", str(tmp_path / "one"), "--seeds", "0-20", "--devices", devices]
+        done = subprocess.run([*line, "--json"], env=environment(), capture_output=True, text=True, check=True)
+        found[devices] = json.loads(done.stdout)
+        found[f"pictures {devices}"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert len(found[f"pictures {devices}"]) == 23
+    assert found["1"] == found["2"]
+    assert found["pictures 1"] == found["pictures 2"]
     resumed = [*ways["one"][:4], "--resume", "--run", str(tmp_path / "own"), "--json"]
     done = subprocess.run(resumed, env=environment(), capture_output=True, text=True, check=True, timeout=240)
     assert "resumed after step 20" in done.stderr

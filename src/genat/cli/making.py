@@ -50,15 +50,22 @@ def sample(
             "default, and 1 where it climbs another way than its own.",
         ),
     ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="How many processes share the seeds; else 1.")] = None,
     as_json: Json = False,
 ) -> None:
     """Generate images: a PNG a seed, a grid and the trajectories, into the run's samples/ or its class's there."""
-    from genat import report
+    import torch
 
-    wanted = parse_seeds(seeds)
+    from genat import report
+    from genat.training import Crew
+
+    wanted, crew = parse_seeds(seeds), Crew(devices)
     loaded, index = _load(run, of_class)
     how = loaded.climbing(steps=steps, step_size=step_size, strength=strength, stop_at=stop_at, shrink=shrink)
-    made = report.make_samples(loaded, wanted, how=how, tries=tries)
+    fabric = crew.launch(torch.device("cpu")) if crew.several else None
+    made = report.make_samples(loaded, wanted, how=how, tries=tries, fabric=fabric)
+    if not crew.leads:
+        return
     ways = report.make_samples(loaded, wanted[: report.SHOWN_WAYS], how=how, tries=tries, trajectory=True)
     grid = report.save_samples(loaded, made, ways, wanted, of_class=index)
     if as_json:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from genat.ascent import Climb, Detector
 from genat.balls import Ball, L2Ball, per_sample
 from genat.generation.chunks import CHUNK, Climbing, climb_in_chunks, logits_in_chunks
 from genat.sources import Source
+from genat.training.devices import gathered
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +136,7 @@ def sample(
     ball: Ball = L2Ball(),
     rejection: Rejection | None = None,
     device: torch.device | str = "cpu",
+    fabric: "Fabric | None" = None,
     **climbing: Unpack[Climbing],
 ) -> Samples:
     """Generate one sample a seed: draw its start from the outside data and climb.
@@ -147,6 +152,8 @@ def sample(
         ball: where each may go, centred on its start.
         rejection: which climbs are kept; None keeps each seed's first.
         device: where the detector is.
+        fabric: a launched Lightning Fabric, whose processes share the seeds; each returns all samples, to the bit what
+            one process makes. None is this process alone.
         climbing: see `Climbing`; `steps` and `step_size` are needed.
 
     Returns:
@@ -165,10 +172,30 @@ def sample(
         >>> bool((alone.images == made.images[2]).all())
         True
     """
+    generators = _generators(seeds)
+    if fabric is not None:
+        generators = generators[fabric.global_rank % len(generators) :: fabric.world_size]
     if rejection is not None:
-        return _kept(detector, outside, _generators(seeds), rejection, ball=ball, device=device, climbing=climbing)
-    starts = draw_starts(outside, seeds=seeds, device=device)
-    return samples_of(starts, climb_in_chunks(detector, starts, ball=ball, **climbing))
+        made = _kept(detector, outside, generators, rejection, ball=ball, device=device, climbing=climbing)
+    else:
+        starts = _drawn(outside, generators).to(device)
+        made = samples_of(starts, climb_in_chunks(detector, starts, ball=ball, **climbing))
+    return made if fabric is None else _all(made, len(seeds), fabric)
+
+
+def _all(own: Samples, n: int, fabric: "Fabric") -> Samples:
+    """Return the n samples of all processes, of which each has made every W-th."""
+    rank, count = fabric.global_rank, fabric.world_size
+    most = math.ceil(n / count)
+
+    def whole(values: Tensor) -> Tensor:
+        filled = torch.cat([values, values[-1:].expand(most - len(values), *values.shape[1:])])
+        return gathered(filled, fabric).transpose(0, 1).flatten(0, 1)[:n]
+
+    counts = torch.tensor([own.passes, own.climbs if rank < n else 0], device=own.images.device)
+    passes, climbs = gathered(counts, fabric).T
+    way = None if own.trajectory is None else whole(own.trajectory.movedim(0, 1)).movedim(0, 1)
+    return Samples(whole(own.starts), whole(own.images), way, int(passes.max()), int(climbs.sum()))
 
 
 def _kept(

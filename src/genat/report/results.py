@@ -4,12 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from genat import assemble, checkpoints, plots
 from genat.generation import Climbing, Samples, sample
 from genat.runs import Run
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SAMPLES, TRANSFORMED, EDITED = "samples", "transformed", "edited"
 BEFORE_AFTER, WAY, MADE = "before-after.png", "way.png", "made.json"
@@ -42,6 +46,7 @@ def make_samples(
     how: Climbing | None = None,
     tries: int | None = None,
     trajectory: bool = False,
+    fabric: "Fabric | None" = None,
 ) -> Samples:
     """Sample a run as its configuration says, or as `how` says.
 
@@ -52,11 +57,13 @@ def make_samples(
         tries: the most climbs a sample; None is the run's own where it climbs its own way, else 1: what a climb's
             logit says of how often to keep it is learned of that way alone.
         trajectory: keep the ways.
+        fabric: whose processes share the seeds, as in `generation.sample`; None is this one alone.
     """
     own = run.climbing()
     way = Climbing(**{**(how or own), "trajectory": trajectory})
     rejection = run.rejection(tries=1 if tries is None and how not in (None, own) else tries)
-    return sample(run.detector, assemble.starts(run.config, run.shape), seeds=seeds, rejection=rejection, **way)
+    starts = assemble.starts(run.config, run.shape)
+    return sample(run.detector, starts, seeds=seeds, rejection=rejection, fabric=fabric, **way)
 
 
 def save_samples(run: Run, made: Samples, ways: Samples, seeds: Sequence[int], *, of_class: int | None = None) -> Path:
