@@ -155,9 +155,10 @@ class Recipe:
     classify: Classification | None = None
     replay: Replay | None = None
     checkpoint_keep: int | None = 2
+    batch_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "checkpoint_every", "checkpoint_keep"):
+        for name in ("iterations", "batch_size", "checkpoint_every", "checkpoint_keep", "batch_at_once"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"expected {name} to be at least 1, got {getattr(self, name)}")
         for name in ("descent_steps", "r1"):

@@ -152,4 +152,5 @@ def test_mixed_precision_is_left_to_autograd() -> None:
 def test_plain_layers_are_those_of_a_perceptron() -> None:
     assert [name for name, _ in plain_layers(nn.Sequential(nn.Flatten(), nn.Linear(2, 1))) or ()] == ["0", "1"]
     assert plain_layers(nn.Linear(2, 1)) is None
+    assert plain_layers(nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))) is None
     assert plain_layers(nn.Sequential(Normalize((0.1, 0.2), (1.0, 1.0)), nn.Linear(2, 1))) is None

@@ -35,6 +35,12 @@ def test_members_compute_what_they_compute_alone(
     torch.testing.assert_close(together(x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_flattening_that_takes_the_batch_apart_stays_each_members_own() -> None:
+    networks = [nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1), nn.Flatten(0)) for _ in range(2)]
+    x = torch.arange(12.0).view(6, 2) / 12
+    torch.testing.assert_close(Together(networks)(x), torch.cat([networks[0](x[:3]), networks[1](x[3:])]))
+
+
 @pytest.mark.parametrize(("spec", "shape", "options"), ARCHITECTURES)
 def test_gradients_are_the_members_own(
     spec: str, shape: tuple[int, ...], options: dict[str, object], generator: torch.Generator

@@ -179,6 +179,25 @@ def test_training_steps_are_the_authors(ball: Ball, toward: Literal["class", "an
         torch.testing.assert_close(value, w[name].detach(), rtol=0, atol=1e-8, msg=name)
 
 
+def test_a_batch_in_parts_is_learned_as_it_is_at_once() -> None:
+    ways = []
+    for at_once in (None, 4):
+        steps: list[Step] = []
+        net = network(3)
+        train(
+            Joint(net),
+            target=Labelled(torch.float32),
+            classify=Classification(steps=2),
+            r1=0.1,
+            batch_at_once=at_once,
+            ema=None,
+            callback=steps.append,
+        )
+        figures = [[s.loss, s.cross_entropy, s.clean_accuracy, s.adversarial_accuracy, s.auroc] for s in steps]
+        ways.append((torch.tensor(figures), net.state_dict()))
+    torch.testing.assert_close(ways[1], ways[0], rtol=1e-5, atol=1e-6)
+
+
 # what it leaves alone
 
 

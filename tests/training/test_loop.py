@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from genat import checkpoints, networks, sources
 from genat.balls import Ball, L2Ball, LinfBall
 from genat.curriculum import Curriculum
-from genat.recipe import OptimizerFactory, Recipe, adam, sgd
+from genat.networks import Together
+from genat.recipe import OptimizerFactory, Recipe, Replay, adam, sgd
 from genat.sources import Box, Samples
 from genat.training import DivergenceError, Fitted, Step, fit, step_generator
 
@@ -343,6 +344,7 @@ def test_a_detector_that_mixes_samples_is_refused() -> None:
     [
         ({"iterations": 0}, "expected iterations to be at least 1, got 0"),
         ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
+        ({"batch_at_once": 0}, "expected batch_at_once to be at least 1, got 0"),
         ({"checkpoint_every": 0}, "expected checkpoint_every to be at least 1, got 0"),
         ({"descent_steps": -1}, "expected descent_steps to be at least 0 and finite, got -1"),
         ({"r1": -0.1}, "expected r1 to be at least 0 and finite, got -0.1"),
@@ -374,6 +376,33 @@ def test_arguments_out_of_range_are_refused_before_a_file_is_written(
         short(**folder, **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"r1": 0.3, "descent_steps": 1, "ball": L2Ball(0.3), "random_start": True, "clip_norm": 0.5},
+        {"step_size": (0.05, 0.2), "shrink": (0.3, 1.0), "rule": "adam", "replay": Replay(1, 10)},
+        {"seed": [3, 4], "step_size": (0.05, 0.2), "replay": Replay(2, 10)},
+    ],
+    ids=["constrained", "replayed", "together"],
+)
+def test_a_batch_in_parts_is_learned_as_it_is_at_once(options: dict[str, Any]) -> None:
+    rows: list[int] = []
+    ways = []
+    for at_once in (None, 3):
+        steps: list[Step] = []
+        net = Together([smooth(), smooth()]) if "seed" in options else smooth()
+        handle = net.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+        rows.clear()
+        fitted = short(net, batch_at_once=at_once, callback=steps.append, ema=None, **options)
+        handle.remove()
+        figures = [[s.loss, s.auroc, s.path, s.inside, s.outside, s.gradient] for s in steps]
+        ways.append((torch.tensor(figures), fitted.detector.state_dict()))
+    members = 2 if "seed" in options else 1
+    together = 3 if "r1" in options else 6  # with R1 target and outside data go apart
+    assert max(rows) == max(together * members, 4)  # the probe before the first step is of four
+    torch.testing.assert_close(ways[1], ways[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_detector_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -472,7 +501,8 @@ def test_weights_that_are_not_finite_are_never_saved_nor_returned(every: int, tm
         assert finite(newest)
 
 
-def test_a_climb_that_is_not_finite_names_its_step() -> None:
+@pytest.mark.parametrize("at_once", [None, 3])
+def test_a_climb_that_is_not_finite_names_its_step(at_once: int | None) -> None:
     class Steep(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -492,7 +522,7 @@ def test_a_climb_that_is_not_finite_names_its_step() -> None:
             return values
 
     with pytest.raises(DivergenceError, match=r"^step 1: expected finite points"):
-        short(Steep(), outside=Unlucky(), ball=LinfBall())
+        short(Steep(), outside=Unlucky(), ball=LinfBall(), batch_at_once=at_once)
 
 
 # the streams of chance

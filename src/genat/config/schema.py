@@ -322,6 +322,7 @@ class Config(Section):
         committee: whether a detector is trained for every class of the target, all together; see `genat.Committee`.
             The batch size is then a detector's.
         members_at_once: of a committee, how many detectors' activations are in memory, see `networks.Together`.
+        batch_at_once: how many samples of a batch pass through the network at once, see `genat.fit`; null is all.
         checkpoint_keep: how many of the newest checkpoints stay; null is all.
     """
 
@@ -336,6 +337,7 @@ class Config(Section):
     members_at_once: PositiveInt | None = None
     iterations: PositiveInt = 4000
     batch_size: PositiveInt = 64
+    batch_at_once: PositiveInt | None = None
     steps: StepsConfig = StepsConfig()
     step_size: Size = 0.2
     shrink: Shrink = 1.0

@@ -72,9 +72,13 @@ def plain_layers(network: nn.Module) -> list[Layer] | None:
     if not isinstance(network, nn.Sequential):
         return None
     layers = list(network.named_children())
-    known = (nn.Flatten, nn.Linear, Select, *_ACTIVATIONS)
-    plain = all(type(layer) in known or (type(layer) is Normalize and layer.mean.ndim == 0) for _, layer in layers)
-    return layers if plain else None
+    return layers if all(_is_plain(layer) for _, layer in layers) else None
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Flatten):
+        return (layer.start_dim, layer.end_dim) == (1, -1)  # others may take the batch apart
+    return type(layer) in (nn.Linear, Select, *_ACTIVATIONS) or (type(layer) is Normalize and layer.mean.ndim == 0)
 
 
 def through(layers: Sequence[Layer], state: Mapping[str, Tensor], values: Tensor) -> Tensor:

@@ -191,6 +191,7 @@ def _fit(
         parts.outside,
         iterations=settings.iterations,
         batch_size=settings.batch_size,
+        batch_at_once=settings.batch_at_once,
         steps=settings.steps.build(),
         step_size=settings.step_size,
         shrink=settings.shrink,

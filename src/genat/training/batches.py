@@ -1,15 +1,16 @@
 """The samples of one training step: outside data that climbed, target data that may have descended."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from genat.ascent import Detector, climb, frozen
+from genat.ascent import Climb, Detector, NonFiniteError, climb, frozen
+from genat.balls import Ball
 from genat.networks import Joint
 from genat.recipe import Recipe, ends
 from genat.sources import LabelledSource, Source
@@ -111,37 +112,87 @@ class Batches:
         if pool is not None:
             outside = pool.starts(iteration, outside, limit=steps)
             steps = min(steps, pool.burst)
-        climbed: Detector = self.detector
-        if drawn.labels is not None:
-            assert isinstance(self.detector, Joint), "checked at the beginning"
-            climbed = partial(label_logits, self.detector, placed(drawn.labels))
         sizes, shrinks = (
             placed(value) if isinstance(value, Tensor) else value for value in (drawn.sizes, drawn.shrinks)
         )
-        walk = partial(climb, step_size=sizes, box=recipe.box, rule=recipe.rule)
-        # one logit of it is a mere function to a climb, which freezes modules itself
-        still = nullcontext() if climbed is self.detector else frozen(self.detector)
-        with still, self.fabric.autocast():
-            begins = None if drawn.begins is None else placed(drawn.begins)
-            up = walk(climbed, outside, steps=steps, shrink=shrinks, ball=recipe.ball, begins=begins)
-            down = inside
-            if recipe.descent_steps:
-                down = walk(
-                    self.detector, inside, steps=recipe.descent_steps, ball=recipe.descent_ball, descend=True
-                ).points
+        each = {"step_size": sizes, "shrink": shrinks, "begins": drawn.begins, "labels": drawn.labels}
+        points, way = self._walked(outside, each, steps=steps, ball=recipe.ball)
+        down = inside
+        if recipe.descent_steps:
+            ball = recipe.descent_ball
+            down, _ = self._walked(inside, {"step_size": sizes}, steps=recipe.descent_steps, ball=ball, descend=True)
         if pool is not None:
-            pool.put_back(iteration, self._gathered(up.points), steps=steps)
-        way = up.path / up.reach.clamp(min=torch.finfo(up.reach.dtype).tiny)
-        batch = Batch(down, up.points, members.shares(way, len(self.seeds)).mean(dim=1))
+            pool.put_back(iteration, self._gathered(points), steps=steps)
+        batch = Batch(down, points, members.shares(way, len(self.seeds)).mean(dim=1))
         return batch if drawn.examples is None else self._with_examples(batch, *drawn.examples)
+
+    def _walked(
+        self,
+        starts: Tensor,
+        each: Mapping[str, float | Tensor | None],
+        *,
+        steps: int,
+        ball: Ball,
+        descend: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Return where the detector's gradients lead, and each sample's path over its reach.
+
+        Args:
+            starts: `(M N, *)`.
+            each: what a climb takes of every sample, and the labels whose logits they climb; None where there is none.
+            steps, ball, descend: as in `genat.ascend`.
+        """
+
+        def walk(rows: Tensor | None) -> Climb:
+            own = {name: of_rows(value, rows) for name, value in each.items()}
+            labels = own.pop("labels", None)
+            climbed: Detector = self.detector
+            if isinstance(labels, Tensor):
+                assert isinstance(self.detector, Joint), "checked at the beginning"
+                climbed = partial(label_logits, self.detector, labels)
+            # one logit of it is a mere function to a climb, which freezes modules itself
+            still = nullcontext() if climbed is self.detector else frozen(self.detector)
+            here, recipe = starts if rows is None else starts[rows], self.recipe
+            with still, self.fabric.autocast():
+                return climb(
+                    climbed, here, steps=steps, ball=ball, descend=descend, box=recipe.box, rule=recipe.rule, **own
+                )
+
+        def of_rows(value: float | Tensor | None, rows: Tensor | None) -> Any:  # noqa: ANN401 - a keyword's value
+            if not isinstance(value, Tensor):
+                return value
+            return self.fabric.to_device(value if rows is None else value[rows.to(value.device)])
+
+        parts = self.parts(len(starts))
+        ends = [walk(None)] if len(parts) == 1 else [self._walk_part(walk, rows, len(starts)) for rows in parts]
+        ways = [end.path / end.reach.clamp(min=torch.finfo(end.reach.dtype).tiny) for end in ends]
+        return self._joined([end.points for end in ends], parts), self._joined(ways, parts)
+
+    def _walk_part(self, walk: Callable[[Tensor], Climb], rows: Tensor, samples: int) -> Climb:
+        try:
+            return walk(rows)
+        except NonFiniteError as error:
+            lost = torch.zeros(samples, dtype=torch.bool)
+            lost[rows] = error.samples.cpu()
+            raise NonFiniteError(lost) from None
+
+    def parts(self, samples: int) -> list[Tensor]:
+        """Return the rows of `(M N, *)` samples that pass through the network at once."""
+        return members.parts(samples, len(self.seeds), self.recipe.batch_at_once)
+
+    def _joined(self, values: list[Tensor], parts: list[Tensor]) -> Tensor:
+        return values[0] if len(values) == 1 else torch.cat(values)[torch.cat(parts).argsort()]
 
     def _with_examples(self, batch: Batch, images: Tensor, labels: Tensor) -> Batch:
         how = self.recipe.classify
         assert isinstance(self.detector, Joint), "checked at the beginning"
         assert how is not None
-        images, labels = self.fabric.to_device(images), self.fabric.to_device(labels)
+        images, labels, parts = self.fabric.to_device(images), self.fabric.to_device(labels), self.parts(len(images))
         with self.fabric.autocast():
-            moved, right = attacked(self.detector, images, labels, how=how, box=self.recipe.box)
+            pairs = [
+                attacked(self.detector, images[rows], labels[rows], how=how, box=self.recipe.box) for rows in parts
+            ]
+        moved, right = (self._joined([pair[index] for pair in pairs], parts) for index in (0, 1))
         return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
 
     def _draw(self, sources: tuple[Source, ...], generators: list[torch.Generator]) -> Tensor:

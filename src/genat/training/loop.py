@@ -38,6 +38,7 @@ def fit(
     rule: Rule = "steepest",
     random_start: bool = False,
     batch_size: int = 64,
+    batch_at_once: int | None = None,
     descent_steps: int = 0,
     descent_ball: Ball = L2Ball(),
     r1: float = 0.0,
@@ -99,6 +100,8 @@ def fit(
             so that some ascents travel to the end while others settle. Descent does not shrink.
         ball, box, rule, random_start: of the ascent, as in `genat.ascend`.
         batch_size: B, a member's, over all processes together.
+        batch_at_once: how many samples of it, a member's and of each process, climb and are learned from at once, so
+            that memory does not grow with B; the result differs by rounding alone. None is all of them.
         descent_steps: steps by which target data descends before it is learned; 0 leaves it clean.
         descent_ball: where descent may go.
         r1: weight :math:`\lambda` of the gradient penalty on (descended) target data; 0 leaves it out.
@@ -172,6 +175,7 @@ def fit(
         classify=classify,
         replay=replay,
         checkpoint_keep=checkpoint_keep,
+        batch_at_once=batch_at_once,
     )
     _check_folder(folder, resume=bool(resume))
     trainer = Trainer(

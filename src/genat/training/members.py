@@ -24,6 +24,17 @@ def shares(values: Tensor, members: int) -> Tensor:
     return values.reshape(members, -1, *values.shape[1:])
 
 
+def parts(samples: int, members: int, at_once: int | None) -> list[Tensor]:
+    """Return the rows of a batch `(M N, *)` in parts of at most so many samples of each member; None is one part.
+
+    Example:
+        >>> parts(6, 2, 2)
+        [tensor([0, 1, 3, 4]), tensor([2, 5])]
+    """
+    rows = torch.arange(samples).view(members, -1)
+    return [part.flatten() for part in torch.split(rows, at_once or samples, dim=1)]
+
+
 def gradient_norms(detector: nn.Module) -> Tensor:
     """Return the L2 norm of each member's gradient, `(M,)`, on the detector's device.
 

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,10 +223,9 @@ class Trainer:
         batch = self._batch(steps)
         _train_mode(self.detector)
         layers = step_generator(self.seeds[0], self.iteration, f"layers {self.fabric.global_rank}")
-        with seeded_layers(layers.initial_seed(), self.fabric.device):
-            losses, inside_logits, outside_logits, figures = self.loss(batch.inside, batch.outside, *batch.examples)
         self.fabric_optimizer.zero_grad()
-        self.fabric.backward(losses.sum())
+        with seeded_layers(layers.initial_seed(), self.fabric.device):
+            losses, inside_logits, outside_logits, figures = self._learn(batch)
         gradients = members.gradient_norms(self.detector)
         inside_logits, outside_logits = self._gather(inside_logits), self._gather(outside_logits)
         areas = torch.stack([auroc_tensor(*pair) for pair in zip(inside_logits, outside_logits, strict=True)])
@@ -250,6 +250,24 @@ class Trainer:
         self._update_average()
         step = self._record(table, steps=steps, seconds=time.perf_counter() - began)
         return step, self.progress.observe(auroc=step.auroc)
+
+    def _learn(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Take the loss's gradient, part by part where not all samples pass at once, and return what `Loss` does."""
+        samples, found = (batch.inside, batch.outside, *batch.examples), []
+        parts = self.batches.parts(len(batch.inside))
+        for number, rows in enumerate(parts):
+            own = samples if len(parts) == 1 else tuple(values[rows] for values in samples)
+            alone = self.fabric.world_size == 1 or number + 1 == len(parts)  # the last part waits for the others
+            with nullcontext() if alone else self.fabric.no_backward_sync(self.loss):
+                losses, *logits, figures = self.loss(*own)
+                weight = len(rows) / len(batch.inside)
+                self.fabric.backward((losses * weight).sum())
+            figures = {name: value.detach() * weight for name, value in figures.items()}
+            found.append((losses.detach() * weight, *(value.detach() for value in logits), figures))
+        losses, *logits, figures = (list(values) for values in zip(*found, strict=True))
+        figures = {name: torch.stack([each[name] for each in figures]).sum(dim=0) for name in figures[0]}
+        inside, outside = (torch.cat(values, dim=1) for values in logits)
+        return torch.stack(losses).sum(dim=0), inside, outside, figures
 
     def _batch(self, steps: int) -> Batch:
         drawn = self.draw(self.iteration)
