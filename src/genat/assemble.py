@@ -246,8 +246,8 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
             classifier; a committee has a network for each, together, whose initial weights differ unless they are read.
 
     Raises:
-        ValueError: where there is no such network, its options are wrong, its initial weights do not fit, or there are
-            no classes to learn.
+        ValueError: where there is no such network, its options are wrong, its initial weights do not fit, there are no
+            classes to learn, or no residual blocks to recompute.
     """
     options = config.network_options
     if config.committee:
@@ -268,6 +268,8 @@ def detector(config: Config, shape: tuple[int, ...], *, classes: int = 0) -> nn.
         weighted = network.classifier
     if config.init is not None:
         networks.init(weighted, config.init)
+    if config.recompute:
+        networks.recompute(network)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # not in its stubs
 
 

@@ -322,6 +322,8 @@ class Config(Section):
         committee: whether a detector is trained for every class of the target, all together; see `genat.Committee`.
             The batch size is then a detector's.
         members_at_once: of a committee, how many detectors' activations are in memory, see `networks.Together`.
+        recompute: whether the maps inside residual blocks are computed once more in place of being kept for a gradient,
+            see `networks.Recomputed`; not of a committee, which has members_at_once.
         batch_at_once: how many samples of a batch pass through the network at once, see `genat.fit`; null is all.
         checkpoint_keep: how many of the newest checkpoints stay; null is all.
     """
@@ -335,6 +337,7 @@ class Config(Section):
     init: str | None = None
     committee: bool = False
     members_at_once: PositiveInt | None = None
+    recompute: bool = False
     iterations: PositiveInt = 4000
     batch_size: PositiveInt = 64
     batch_at_once: PositiveInt | None = None
@@ -394,6 +397,8 @@ class Config(Section):
             if self.members_at_once is not None:
                 raise ValueError("expected members_at_once with committee=true, got committee=false")
             return self
+        if self.recompute:
+            raise ValueError("expected members_at_once with committee=true, got recompute=true")
         if self.classify is not None:
             raise ValueError("expected committee=true or classify, got both")
         if self.data.label is None:

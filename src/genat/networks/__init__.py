@@ -12,6 +12,7 @@ from genat.networks.joint import Joint
 from genat.networks.layers import Affine, Normalize, Residual, Scaled, Select, Standardize, parameter_count
 from genat.networks.mlps import mlp
 from genat.networks.probe import check_detector
+from genat.networks.recomputed import Recomputed, recompute
 from genat.networks.resnets import resnet, resnet50
 from genat.networks.star import star
 from genat.networks.together import Together
@@ -25,6 +26,7 @@ __all__ = [
     "Hosted",
     "Joint",
     "Normalize",
+    "Recomputed",
     "Residual",
     "Scaled",
     "Select",
@@ -40,6 +42,7 @@ __all__ = [
     "parameter_count",
     "plain_wide_resnet28",
     "preact_resnet32",
+    "recompute",
     "resnet",
     "resnet50",
     "small_convnet",
