@@ -42,7 +42,8 @@ IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path
 
 def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block()}
-    blocks |= {"step": step_block(), "together": together_block()}
+    blocks |= {"step": step_block(), "together": together_block(), "plan": plan_block()}
+    blocks |= {"processes": processes_block()}
     blocks |= theory_blocks() | simulation_blocks() | stability_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {
@@ -272,6 +273,52 @@ def step_block() -> str:
         "images a second",
     ]
     columns += ["of the matmul peak", "of its layers", "MB of a climb, K = 5 and 40"]
+    return markdown(columns, rows) + "\n\n" + made(results["made"])
+
+
+def plan_block() -> str:
+    """Return the tables of what trainings on many GPUs would cost."""
+    results = json.loads((BENCHMARKS / "plan.json").read_text(encoding="utf-8"))
+    costs = [
+        [
+            row["preset"],
+            f"{row['gpus']}",
+            f"{row['batch']:,}",
+            f"{row['tflop']:.1f}",
+            f"{row['arithmetic_ms']:.1f}",
+            f"{row['sent_mb']:.0f}",
+            f"{row['communication_ms']:.1f}",
+            f"{row['efficiency']:.2f}",
+        ]
+        for row in results["rows"]
+    ]
+    columns = ["preset", "GPUs", "batch", "TFLOP a GPU", "arithmetic, ms", "sent, MB", "sending, ms", "efficiency"]
+    memory = [
+        [
+            row["preset"],
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row['weights_mb']:,.0f}",
+            f"{row['climb_mb']:,.0f}",
+            f"{row['learn_mb']:,.0f}",
+            f"{row['largest_batch_80_gb']:,}",
+        ]
+        for row in results["rows"]
+        if row["gpus"] == 1
+    ]
+    of_memory = ["preset", "parameters, millions", "weights and moments, MB", "a climb's maps, MB", "the loss's maps, MB"]
+    of_memory += ["largest batch in 80 GB"]
+    machine = results["machine"]
+    assumed = f"Assumed: {machine['name']}; {machine['share']:.0%} of the peak is reached. {made(results['made'])}"
+    return "\n\n".join([markdown(columns, costs), markdown(of_memory, memory), assumed])
+
+
+def processes_block() -> str:
+    """Return the table of training steps in two processes."""
+    results = json.loads((BENCHMARKS / "processes.json").read_text(encoding="utf-8"))
+    rows = [
+        [row["case"], f"{row['ms_1']:,.0f}", f"{row['ms_2']:,.0f}", ratio_words(row["ratio"])] for row in results["rows"]
+    ]
+    columns = ["training step", "one process, ms", "two processes, ms", "ratio"]
     return markdown(columns, rows) + "\n\n" + made(results["made"])
 
 
