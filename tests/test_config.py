@@ -367,6 +367,12 @@ def test_options_that_would_not_come_back_are_refused(override: str, message: st
     assert refusal("digits", override).startswith(f"digits: network_options: {message}")
 
 
+def test_ascent_and_descent_have_balls_of_their_own() -> None:
+    settings = load("digits", ["ball={norm: l2, radius: 0.5}", "descent={norm: linf, radius: 0.1, steps: 3}"])
+    assert (settings.ball.build(), settings.descent.build()) == (L2Ball(0.5), LinfBall(0.1))
+    assert load("digits", ["descent.steps=5"]).descent.build() == L2Ball()
+
+
 def test_a_long_value_is_shown_cut() -> None:
     message = refusal("digits", f"seed={list(range(2000))}", f"batch_size=[0x{'9' * 5000}]")
     assert "seed: input should be a valid integer, got [0, 1, 2, " in message

@@ -120,11 +120,10 @@ class BallConfig(Section):
         return L2Ball(self.radius) if self.norm == "l2" else LinfBall(self.radius)
 
 
-class DescentConfig(Section):
-    """In-distribution descent of the target's samples before they are learned."""
+class DescentConfig(BallConfig):
+    """In-distribution descent of the target's samples before they are learned: how many steps, and within what ball."""
 
     steps: Annotated[int, Field(ge=0)] = 0
-    radius: NonNegativeFloat | None = None
 
 
 class ClassifyConfig(Section):

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from genat import assemble, checkpoints, config, detection, locks
-from genat.balls import L2Ball
 from genat.checkpoints import Checkpoint
 from genat.config import Config
 from genat.networks import Together
@@ -199,7 +198,7 @@ def _fit(
         rule=settings.rule,
         random_start=settings.random_start,
         descent_steps=settings.descent.steps,
-        descent_ball=L2Ball(settings.descent.radius),
+        descent_ball=settings.descent.build(),
         r1=settings.r1,
         classify=None if settings.classify is None else settings.classify.build(),
         optimizer=assemble.optimizer(settings),
