@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from genat.cli.completing import completion
 from genat.cli.detecting import detect
 from genat.cli.editing import edit
 from genat.cli.exporting import export
@@ -41,6 +42,7 @@ for _command in (
     simulate,
     stability,
     doctor,
+    completion,
 ):
     app.command()(_command)
 
