@@ -91,6 +91,20 @@ def test_parts_are_mixed_by_their_weights(folder: Path) -> None:
     assert share == pytest.approx(0.75, abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("starts", "kind"),
+    [
+        ("photographs", sources.Photographs),
+        ("dead-leaves", sources.DeadLeaves),
+        ("uniform-noise", sources.Noise),
+        ("class-gaussians", sources.ClassGaussians),
+    ],
+)
+def test_sampling_starts_from_what_it_names_whatever_was_outside(starts: str, kind: type) -> None:
+    chosen = settings(outside=[{"kind": "folder", "path": "no/such/folder"}], sampling={"starts": starts})
+    assert isinstance(assemble.starts(chosen, (1, 8, 8)), kind)
+
+
 def test_a_single_part_is_itself() -> None:
     chosen = settings(outside=[{"kind": "dead-leaves", "weight": 5}])
     assert isinstance(outside_of(chosen), sources.DeadLeaves)

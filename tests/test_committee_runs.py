@@ -67,7 +67,11 @@ def test_the_presets_have_the_papers_values() -> None:
         (["committee=false", "data.classes=null"], "expected data.classes with outside kind other-classes, got none"),
         (["members_at_once=0"], "members_at_once: input should be greater than 0, got 0"),
         (["data={kind: mnist}"], "expected path with kind=mnist (the folder of its four IDX files), got none"),
-        (["sampling.starts=noise"], "sampling.starts: input should be 'outside' or 'class-gaussians', got 'noise'"),
+        (
+            ["sampling.starts=noise"],
+            "sampling.starts: input should be 'outside', 'class-gaussians', 'photographs', 'dead-leaves' or "
+            "'uniform-noise', got 'noise'",
+        ),
     ],
 )  # fmt: skip
 def test_what_no_committee_can_be_made_of_is_one_line(overrides: list[str], message: str, tiny_yaml: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from genat.balls import L2Ball, LinfBall
-from genat.config import BallConfig, Config, HealthConfig, ReplayConfig, StepsConfig, dump, load, presets
+from genat.config import BallConfig, Config, HealthConfig, ReplayConfig, StepsConfig, dump, load, presets, tiny
 from genat.curriculum import Curriculum
 
 PRESETS = sorted(presets())
@@ -117,6 +117,17 @@ def test_nothing_is_null(value: str) -> None:
     assert config.ball.radius is None
     assert config.ema is None
     assert config.steps.gate is None
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_has_a_tiny_one_that_stays_so(name: str) -> None:
+    small, own = tiny(load(name)), load(name)
+    assert (small.iterations, small.sampling.tries) == (60, 1)
+    assert small.steps.first <= small.steps.last <= 4
+    assert small.batch_size <= 16
+    assert small.sampling.steps <= 8
+    assert tiny(small) == small
+    assert (small.data, small.outside, small.network, small.ball) == (own.data, own.outside, own.network, own.ball)
 
 
 def test_numbers_are_read_as_a_person_writes_them() -> None:

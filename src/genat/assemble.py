@@ -189,7 +189,7 @@ def members(config: Config, data: Data) -> tuple[list[Source], list[Source]]:
 
 
 def starts(config: Config, shape: tuple[int, ...]) -> Source:
-    """Return where climbs start from to generate: the training's outside data, or a normal distribution a class.
+    """Return where climbs start from to generate: the training's outside data, or what the sampling names instead.
 
     Args:
         config: the run's.
@@ -198,9 +198,10 @@ def starts(config: Config, shape: tuple[int, ...]) -> Source:
     Raises:
         ValueError: as `outside`.
     """
-    if config.sampling.starts == "outside":
+    kind = config.sampling.starts
+    if kind == "outside":
         return outside(config, shape)
-    return sources.ClassGaussians(target(config).train)
+    return _part(OutsideConfig(kind=kind), shape, lambda: target(config), committee=config.committee)
 
 
 def _part(part: OutsideConfig, shape: tuple[int, ...], read_target: Callable[[], Data], *, committee: bool) -> Source:

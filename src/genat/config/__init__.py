@@ -1,6 +1,6 @@
 """The one configuration: typed, from a preset or a YAML file, overridden key by key."""
 
-from genat.config.reading import dump, load, presets
+from genat.config.reading import dump, load, presets, tiny
 from genat.config.schema import (
     AugmentConfig,
     BallConfig,
@@ -34,4 +34,5 @@ __all__ = [
     "dump",
     "load",
     "presets",
+    "tiny",
 ]

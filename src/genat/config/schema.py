@@ -300,8 +300,9 @@ class SamplingConfig(Section):
     Attributes:
         steps, step_size, shrink: of a climb, see `genat.generation.Climbing`.
         rule: of the direction; null is the training's.
-        starts: where a climb begins, by name: the training's outside data, or class-gaussians, one normal distribution
-            a class, fitted to the target's training images.
+        starts: where a climb begins, by name: the training's outside data; class-gaussians, one normal distribution a
+            class, fitted to the target's training images; or photographs, dead-leaves or uniform-noise, which need no
+            data at hand.
         tries: the most climbs a sample, see `genat.generation.Rejection`; 1 keeps every climb. The ceiling is the
             logit that 95 % of the held-out target images stay below.
     """
@@ -310,7 +311,7 @@ class SamplingConfig(Section):
     step_size: PositiveFloat = 0.2
     shrink: UpToOne = 1.0
     rule: Rule | None = None
-    starts: Literal["outside", "class-gaussians"] = "outside"
+    starts: Literal["outside", "class-gaussians", "photographs", "dead-leaves", "uniform-noise"] = "outside"
     tries: PositiveInt = 1
 
 
@@ -325,6 +326,8 @@ class Config(Section):
             see `networks.Recomputed`; not of a committee, which has members_at_once.
         batch_at_once: how many samples of a batch pass through the network at once, see `genat.fit`; null is all.
         checkpoint_keep: how many of the newest checkpoints stay; null is all.
+        log: where curves go beside the run's `metrics.jsonl`; each needs the library of its name.
+        tensorboard: the same as tensorboard among `log`.
     """
 
     name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = "custom"
@@ -360,6 +363,7 @@ class Config(Section):
     checkpoint_keep: PositiveInt | None = 2
     sampling: SamplingConfig = SamplingConfig()
     tpr: Share = 0.95
+    log: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"

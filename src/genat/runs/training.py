@@ -1,6 +1,6 @@
 """Training into a run folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from genat.runs.reading import CALIBRATION, CHECKPOINTS, CONFIG, HELD_OUT, Run, 
 from genat.sources import Source
 from genat.training import Fitted, Incident, Step, fit
 from genat.training.devices import Crew
-from genat.training.recording import Recorder, repeated, summary_writer
+from genat.training.loggers import LOGGERS, Logger, check
+from genat.training.recording import Recorder, repeated
 from genat.training.trainer import GOOD
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def train(
     *,
     resume: bool = False,
     callback: Callable[[Step], None] | None = None,
+    loggers: Sequence[Logger] = (),
     say: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] | None = None,
     crew: Crew | None = None,
@@ -47,6 +49,7 @@ def train(
         resume: go on from the newest readable checkpoint, or from the beginning where a run was stopped before its
             first; the configuration must be the run's own.
         callback: called with a `Step` after each step.
+        loggers: that write each step beside those which `settings.log` names, see `genat.training.loggers`.
         say: called with each line worth telling a person: what was converted, where the training went on, what its
             watch saw for the first time, where it went back, and how often in all; which checkpoints were passed over.
         stop: asked before each step, as in `genat.fit`.
@@ -73,8 +76,8 @@ def train(
             stack.enter_context(locks.held(folder, say=say))
             checkpoint = _newest(folder / CHECKPOINTS, say)
         parts = _parts(settings)
-        if settings.tensorboard:
-            summary_writer()
+        named = dict.fromkeys([*settings.log, *["tensorboard"] * settings.tensorboard])
+        check(tuple(named))
         learned = parts.data.train
         for note in learned.notes:
             say(note)
@@ -88,7 +91,9 @@ def train(
         stack.enter_context(_resumable(folder))
         checkpoints.clear_partial(folder)
         checkpoints.write_text(folder / CONFIG, config.dump(settings))
-        with Recorder(folder, checkpoint, tensorboard=settings.tensorboard, say=say) as record:
+        logs = [*(LOGGERS[name] for name in named), *loggers]
+        told = settings.model_dump(mode="json")
+        with Recorder(folder, checkpoint, loggers=logs, configuration=told, say=say) as record:
             fabric = crew.launch(assemble.device(settings), precision=assemble.precision(settings))
             fabric.barrier()
             fitted = _fit(

@@ -2,14 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from genat import checkpoints
 from genat.checkpoints import Checkpoint
+from genat.training.loggers import Log, Logger
 from genat.training.records import Incident, Step
 from genat.training.trainer import incidents_of
 
@@ -44,21 +46,28 @@ def incidents(folder: str | Path) -> list[Incident]:
 
 
 class Recorder:
-    """Writes each step to `metrics.jsonl`, and to TensorBoard's events where asked, and what was seen beside them.
+    """Writes each step to `metrics.jsonl` and to the logs that are asked for, and what was seen beside them.
 
     What a checkpoint holds is what is on disk: steps after it, which come again, are taken out.
 
     Args:
         folder: the run's.
         checkpoint: that the training goes on from; None is from the beginning.
-        tensorboard: whether to write events.
+        loggers: that begin the logs, see `genat.training.loggers`.
+        configuration: what they are told of the training.
         say: called with a line at what was seen for the first time, and at every return.
     """
 
     def __init__(
-        self, folder: Path, checkpoint: Checkpoint | None, *, tensorboard: bool, say: Callable[[str], None]
+        self,
+        folder: Path,
+        checkpoint: Checkpoint | None,
+        *,
+        loggers: Sequence[Logger] = (),
+        configuration: Mapping[str, Any] = MappingProxyType({}),
+        say: Callable[[str], None],
     ) -> None:
-        self.folder, self.tensorboard, self.say = folder, tensorboard, say
+        self.folder, self.loggers, self.configuration, self.say = folder, loggers, configuration, say
         self.said: set[str] = set()
         seen = incidents_of(checkpoint) if checkpoint is not None else ()
         checkpoints.write_text(folder / INCIDENTS, "".join(_line(incident) for incident in seen))
@@ -69,18 +78,18 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
-        if self.writer is not None:
-            self.writer.close()
+        for log in self.logs:
+            log.close()
 
     def step(self, step: Step) -> None:
         """Write a step."""
         values = {name: value for name, value in asdict(step).items() if value is not None}
-        members = values.pop("members")  # in TensorBoard the mean alone
+        members = values.pop("members")  # in other logs the mean alone
         each = {"members": {name: [_number(one[name]) for one in members] for name in _EACH}} if members else {}
         _append(self.file, json.dumps(values | each) + "\n")
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(f"training/{name}", value, step.iteration)
+        shown = {f"training/{name}": value for name, value in values.items()}
+        for log in self.logs:
+            log.step(step.iteration, shown)
 
     def incident(self, incident: Incident) -> None:
         """Write what was seen, and take back the steps that a return gives up."""
@@ -99,8 +108,7 @@ class Recorder:
         kept = [line for line in metrics(self.folder) if line["iteration"] <= after] if after and path.exists() else []
         checkpoints.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("ab", buffering=0)  # so that nothing is left to be written when a disk is full
-        events = str(self.folder / "events")
-        self.writer = summary_writer()(events, purge_step=after + 1) if self.tensorboard else None
+        self.logs: list[Log] = [logger(self.folder, self.configuration, after) for logger in self.loggers]
 
 
 def repeated(seen: Sequence[Incident], folder: Path) -> Iterator[str]:
@@ -109,19 +117,6 @@ def repeated(seen: Sequence[Incident], folder: Path) -> Iterator[str]:
         of_kind = [incident for incident in seen if incident.kind == kind]
         if len(of_kind) > 1:
             yield f"{kind}: {len(of_kind)} times, all in {folder / INCIDENTS}; the last: {of_kind[-1]}"
-
-
-def summary_writer() -> Any:  # noqa: ANN401 - an optional library's type
-    """Return TensorBoard's writer.
-
-    Raises:
-        ValueError: where it is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("tensorboard: expected the extra, got none installed: pip install 'genat[log]'") from None
-    return SummaryWriter
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
