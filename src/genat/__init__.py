@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from genat import decisions as decisions
     from genat import networks as networks
     from genat import ranking as ranking
+    from genat import shipped as shipped
     from genat import sources as sources
     from genat.adversaries import worst_case as worst_case
     from genat.ascent import Climb as Climb
@@ -56,7 +57,7 @@ _HOMES = {
     "training": ("DivergenceError", "Health", "fit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("decisions", "networks", "ranking", "sources")
+_MODULES = ("decisions", "networks", "ranking", "shipped", "sources")
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # noqa: PLE0605 - the same names as above
 

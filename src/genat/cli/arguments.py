@@ -13,7 +13,33 @@ if TYPE_CHECKING:
 
     from genat.runs import Run
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `genat train` makes it.")]
+_SHIPPED = "shipped:"
+
+
+def _run_folder(path: Path) -> Path:
+    """Return a run's folder; of a detector that comes with genat a copy in runs/shipped/, made where there is none."""
+    if not str(path).startswith(_SHIPPED):
+        return path
+    from genat import shipped
+
+    name = str(path).removeprefix(_SHIPPED)
+    to = Path("runs") / "shipped" / name
+    if name in shipped.NAMES and to.exists():
+        return to
+    shipped.copy(name, to)
+    say(f"{to}: a copy of the detector that comes with genat")
+    return to
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        callback=_run_folder,
+        help="A run folder, as `genat train` makes it; or shipped:digits or shipped:emoji-faces, a copy of what comes "
+        "with genat, in runs/shipped/.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Ascent steps; the run's own by default.")]
 StepSize = Annotated[

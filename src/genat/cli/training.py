@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genat.cli.arguments import Json, command_line, say
-from genat.cli.printing import print_config, print_figures
+from genat.cli.printing import print_config, print_figures, print_files, print_table
 from genat.cli.signals import stopping
 
 if TYPE_CHECKING:
@@ -17,17 +18,42 @@ if TYPE_CHECKING:
     from genat.training import Crew, Fitted
 
 
+class Budget(StrEnum):
+    """How much a training may cost."""
+
+    FULL = "full"
+    TINY = "tiny"
+
+
 def demo(
-    run: Annotated[Path, typer.Option(help="Where the run goes; an earlier demo there is replaced.")] = Path(
-        "runs/demo"
-    ),
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Where the run goes, runs/demo by default; an earlier demo there is replaced."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the training, 0 by default.")] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Seconds: no training, but the detectors that come with genat; pictures in runs/quick."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train on digits, generate, detect, also under attack, and write a report: two or three minutes on two cores."""
-    from genat.demo import demo as run_demo
+    from genat import demo as demos
 
-    figures, report = run_demo(run, seed=seed, command=command_line(), say=say)
+    if quick:
+        if seed is not None:
+            raise ValueError(f"--quick: expected no --seed, since nothing is trained, got {seed}")
+        table, pictures = demos.quick(run or Path("runs/quick"), say=say)
+        if as_json:
+            rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+            typer.echo(json.dumps({"rows": rows, "pictures": [str(path) for path in pictures]}))
+            return
+        print_table(table)
+        print_files(pictures, as_json=False)
+        return
+    figures, report = demos.demo(run or Path("runs/demo"), seed=seed or 0, command=command_line(), say=say)
     if as_json:
         typer.echo(json.dumps(figures | {"report": str(report)}))
         return
@@ -43,6 +69,9 @@ def train(
     data: Annotated[Path | None, typer.Option(help="A folder of images as the target.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
+    budget: Annotated[
+        Budget, typer.Option(help="tiny: seconds, to see that all is in place; the detector is of no use.")
+    ] = Budget.FULL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     devices: Annotated[
         int | None,
@@ -55,6 +84,10 @@ def train(
 ) -> None:
     """Train a detector into a run folder: `genat train digits steps.last=10 batch_size=64`."""
     settings = configured(preset, overrides or [], run=run, data=data, seed=seed, resume=resume)
+    if budget is Budget.TINY:
+        from genat.config import tiny
+
+        settings = tiny(settings)
     if dry_run:
         print_config(settings, as_json=as_json)
         return

@@ -269,7 +269,9 @@ def _fidelity(run: Run, figures: dict[str, Any]) -> list[Section]:
 
 
 def training(run: Run) -> Section:
-    """Return the training's curves."""
+    """Return the training's curves; of a run that was condensed, which has no records, that it was."""
+    if not (run.folder / runs.METRICS).exists():
+        return Section("Training", ["The records of this run's training are not part of its folder."])
     records = runs.metrics(run.folder)
     seconds = sum(record["seconds"] for record in records)
     words = (

@@ -364,6 +364,8 @@ class Trainer:
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Stand where the checkpoint was written."""
         seed = list(self.seeds) if isinstance(self.detector, Together) else self.seeds[0]
+        if "seed" not in checkpoint.state:
+            raise ValueError("expected a training's state to go on from, got the weights of one that has ended, alone")
         if checkpoint.state["seed"] != seed:
             raise ValueError(f"expected to resume with seed {checkpoint.state['seed']}, got {seed}")
         moments = checkpoint.part("optimizer")
