@@ -50,6 +50,8 @@ def main() -> None:
         f"robustness-{folder.name}": robustness_block(read(sorted(folder.glob("seed-*.json")))) for folder in COMMITTEES
     }
     blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
+    blocks["results"] = results_block()
+    blocks["records"] = records_block()
     stale = [
         path
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -400,6 +402,56 @@ def table_blocks() -> dict[str, str]:
         table = markdown(["table (columns)", "fitted / inside / outside", *first["methods"]], rows)
         blocks[f"tables-{study}"] = f"{table}\n\n{made(first['made'], seeds=len(first['seeds']))}"
     return blocks
+
+
+def results_block() -> str:
+    """Return the figures that a reader looks for first, each beside what it should be compared with."""
+    rows = []
+    for folder in IMAGES:
+        found = read(sorted(folder.glob("seed-*.json")))
+        first, name = found[0]["fidelity"], f"[images](images.md): {folder.name}"
+        distance = first["distances"][0]
+        of = {"samples": "samples", "starts": "starts", "floor": "real images"}
+        values = {
+            words: spread([value_of(one["fidelity"][key][distance]) for one in found], ".3g")
+            for key, words in of.items()
+        }
+        if all("gan" in one["fidelity"] for one in found):
+            gans = [value_of(one["fidelity"]["gan"]["samples"][distance]) for one in found]
+            values["GAN"] = spread(gans, ".3g")
+        ours = values.pop("samples")
+        rows.append([name, distance, ours, ", ".join(f"{words} {value}" for words, value in values.items())])
+    for folder in OOD:
+        table = benchmarks.means_table(read(sorted(folder.glob("seed-*.json")))[0])
+        scores = {row[0]: row[2] for row in table.rows}
+        best = max((name for name in scores if name != "genat"), key=lambda name: float(scores[name]))
+        measure = f"{table.columns[2]}, mean over unseen families"
+        rows.append([f"[detection](ood.md): {folder.name}", measure, scores["genat"], f"{best} {scores[best]}"])
+    for folder in COMMITTEES:
+        table = robustness.systems_table(read(sorted(folder.glob("seed-*.json")))[0])
+        at = list(table.columns).index("error under attack")
+        errors = {row[0]: row[at] for row in table.rows}
+        others = {name: float(error) for name, error in errors.items() if name != "committee"}
+        best = min(others, key=others.__getitem__) if others else None
+        beside = "" if best is None else f"{best} {errors[best]}"
+        name = f"[committee](committee.md): {folder.name}"
+        rows.append([name, "error under attack", errors["committee"], beside])
+    study = json.loads(STABILITY.read_text(encoding="utf-8"))["rows"]
+    failed = {row["method"]: f"{row['failures']} of {row['runs']}" for row in study if row["by"] == "all"}
+    beside = ", ".join(f"{name} {count}" for name, count in failed.items() if name != "gat")
+    rows.append(["[stability](stability.md): fashion-mnist", "failed trainings", failed["gat"], beside])
+    return markdown(["", "what", "genat", "beside"], rows)
+
+
+def records_block() -> str:
+    """Return what made each file of results."""
+    rows = []
+    for path in sorted((ROOT / "results").rglob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8")).get("made")
+        if record is not None:
+            where = f"`{path.relative_to(ROOT)}`"
+            rows.append([where, f"`{record['made_by']}`", record["commit"], record["date"], record["hardware"]])
+    return markdown(["file", "command", "commit", "date", "hardware"], rows)
 
 
 def made(record: dict[str, Any], *, seeds: int = 1) -> str:
