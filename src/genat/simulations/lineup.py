@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import torch
+from torch import Tensor
 
 from genat.baselines.energy import Chain, EnergyStep, langevin, train_energy
 from genat.baselines.gan import GanStep, generate, passes_each, point_generator, train_gan
@@ -70,6 +71,7 @@ class Gan:
                 losses=step.detector_loss.tolist(),
                 aurocs=step.auroc.tolist(),
                 steps=0,
+                points=lambda n: generate(step.generator, n, latent=self.latent, seeds=seeds)[0].cpu(),
             )
 
         fitted = train_gan(
@@ -147,6 +149,7 @@ class Energy:
                 losses=losses,
                 aurocs=step.auroc.tolist(),
                 steps=self.chain_steps,
+                points=lambda n: self.sample(step.detector, toy, seeds=seeds, n=n)[0],
             )
 
         fitted = train_energy(
@@ -163,12 +166,16 @@ class Energy:
             anneal=self.anneal,
             callback=note,
         )
-        draws = [step_generator(seed, 0, "samples") for seed in seeds]
-        rows = [torch.randint(len(toy.outside), (SAMPLES,), generator=draw) for draw in draws]
-        starts = torch.stack([toy.outside[row] for row in rows]).to(device)
-        samples = langevin(fitted.detector, starts, seeds=seeds, chain=self.chain(self.sampling_steps)).cpu()
+        samples = self.sample(fitted.detector, toy, seeds=seeds, n=SAMPLES)
         trajectory = torch.empty(0, 0, toy.shape[0])
         return Trained(fitted.detector, samples, trajectory, fitted.passes, dict(fitted.diverged))
+
+    def sample(self, detector: Together, toy: Toy, *, seeds: Sequence[int], n: int) -> Tensor:
+        """Return where chains from n outside points lead, `(S, n, d)`."""
+        draws = [step_generator(seed, 0, "samples") for seed in seeds]
+        rows = [torch.randint(len(toy.outside), (n,), generator=draw) for draw in draws]
+        starts = torch.stack([toy.outside[row] for row in rows]).to(next(detector.parameters()).device)
+        return langevin(detector, starts, seeds=seeds, chain=self.chain(self.sampling_steps)).cpu()
 
 
 def toy_target(toy: Toy) -> Samples:

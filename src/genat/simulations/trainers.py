@@ -182,7 +182,14 @@ class Gat:
                 if math.isnan(each.loss):
                     diverged.setdefault(member, reached)
             losses, aurocs = [each.loss for each in step.members], [each.auroc for each in step.members]
-            watch(step.iteration, detector=detector, losses=losses, aurocs=aurocs, steps=step.steps)
+            watch(
+                step.iteration,
+                detector=detector,
+                losses=losses,
+                aurocs=aurocs,
+                steps=step.steps,
+                points=lambda n: self.sample(detector.member(0), toy, seed=seeds[0], n=n)[0],
+            )
 
         try:
             fitted = fit(

@@ -14,6 +14,7 @@ from genat.sources.toy import Toy
 
 MOMENTS = 30
 RECORDS = 300
+SCATTERED = 256
 RESOLUTION = {1: 1000, 2: 200}  # cells a side of the lattice that pictures are drawn on, by dimension
 _LATE = 0.8  # where the last fifth of a training begins
 
@@ -58,6 +59,7 @@ class Watch:
         iterations: of the training.
         say: called with a line of progress at each moment.
         show: called with the first seed's logits on the lattice at each moment.
+        scatter: called after it with points that the first seed generates as it is then; None generates none.
 
     Attributes:
         history: a record for each of about 300 steps.
@@ -69,6 +71,7 @@ class Watch:
     iterations: int
     say: Callable[[str], None] = field(default=lambda _: None)
     show: Callable[[Tensor], None] = field(default=lambda _: None)
+    scatter: Callable[[Tensor], None] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     moments: list[int] = field(default_factory=list)
     surfaces: list[Tensor] = field(default_factory=list)
@@ -81,9 +84,16 @@ class Watch:
         self.lattice = lattice(RESOLUTION[dim], dim)
 
     def __call__(
-        self, iteration: int, *, detector: Together, losses: Sequence[float], aurocs: Sequence[float], steps: int
+        self,
+        iteration: int,
+        *,
+        detector: Together,
+        losses: Sequence[float],
+        aurocs: Sequence[float],
+        steps: int,
+        points: Callable[[int], Tensor] | None = None,
     ) -> None:
-        """Take note of a step."""
+        """Take note of a step; `points` generates so many from the first seed, `(n, d)`."""
         if iteration > _LATE * self.iterations:
             self.late = (self.late[0] + _doubles(aurocs), self.late[1] + 1)
         if iteration % max(1, self.iterations // RECORDS) == 0 or iteration == self.iterations:
@@ -96,6 +106,8 @@ class Watch:
             self.history.append({"iteration": iteration, "steps": steps, **kept})
         if iteration % max(1, self.iterations // MOMENTS) == 0 or iteration == self.iterations:
             self._look(iteration, detector, aurocs, steps)
+            if self.scatter is not None and points is not None:
+                self.scatter(points(SCATTERED))
 
     def _look(self, iteration: int, detector: Together, aurocs: Sequence[float], steps: int) -> None:
         gone = resting(detector)
