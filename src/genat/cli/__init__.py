@@ -14,6 +14,7 @@ from genat.cli.making import sample, transform
 from genat.cli.measuring import evaluate, report
 from genat.cli.reproducing import reproduce
 from genat.cli.serving import serve
+from genat.cli.showing import studio
 from genat.cli.simulating import simulate, stability
 from genat.cli.training import demo, train
 
@@ -38,6 +39,7 @@ for _command in (
     report,
     export,
     serve,
+    studio,
     presets,
     simulate,
     stability,

@@ -1,5 +1,6 @@
 """What several commands take, read and say."""
 
+import ipaddress
 import math
 import shlex
 import sys
@@ -119,6 +120,19 @@ def say(line: str) -> None:
 def command_line() -> str:
     """Return what was typed."""
     return shlex.join(["genat", *sys.argv[1:]])
+
+
+def is_here(host: str) -> bool:
+    """Return whether an address is reached from this machine alone.
+
+    Example:
+        >>> is_here("127.0.0.1"), is_here("localhost"), is_here("0.0.0.0")
+        (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def shown(text: str) -> str:

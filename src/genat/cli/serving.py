@@ -1,12 +1,11 @@
 """The command that puts a run behind HTTP."""
 
-import ipaddress
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genat.cli.arguments import RunFolder, say
+from genat.cli.arguments import RunFolder, is_here, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -71,7 +70,7 @@ def serve(
         say(f"no /v1/sample, climbs have nowhere to start: {missing}")
     if loaded.calibration is None:
         say("no p-values and no verdicts: the run's training has not ended")
-    if key is None and not _is_here(host):
+    if key is None and not is_here(host):
         say(f"anyone who reaches {host} may ask: set {KEY} to have a key")
     answered = studio.serve(
         app,
@@ -99,10 +98,3 @@ def _key() -> str | None:
     if key is not None and not (key and key.isascii() and key.isprintable() and " " not in key):
         raise ValueError(f"{KEY}: expected printable ASCII without spaces, got something else or nothing")
     return key
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -15,17 +15,18 @@ import torch
 from starlette.requests import ClientDisconnect, Request
 from torch import Tensor, nn
 
-from genat import assemble, generation, plots
+from genat import generation, plots
 from genat.detection import Calibration
 from genat.generation import Rejection
 from genat.generation.chunks import logits_in_chunks
 from genat.runs import Run
-from genat.sources import Source, fit_image
+from genat.sources import fit_image
 from genat.sources.source import check_image_shape
 from genat.studio.answers import Calibrated, Climbs, Drawn, Failed, Made, Model, Samples, Scored, Scores, Transformed
 from genat.studio.bodies import Climbing, read_images, read_json, within
 from genat.studio.guard import DEADLINE
 from genat.studio.limits import FullError, Limits, Room
+from genat.studio.logic.opened import starts_of
 from genat.studio.problems import CLOSED, Problem, busy
 from genat.studio.telemetry import Telemetry
 from genat.studio.worker import Watch, Worker
@@ -66,7 +67,7 @@ class Service:
         self.telemetry.waiting.set_function(lambda: self._queue.taken)
         self.telemetry.climbing.set_function(lambda: self._climbing.taken)
         self._decoder: ThreadPoolExecutor | None = None
-        self.starts, self.missing = _starts(run)
+        self.starts, self.missing = starts_of(run)
 
     async def start(self) -> None:
         """Start the threads, and take one pass, so that the first request finds everything warm."""
@@ -275,15 +276,6 @@ class Service:
     def _count(self, route: str, items: Sequence[object]) -> None:
         for item in items:
             self.telemetry.images.labels(route, "error" if isinstance(item, Failed) else "done").inc()
-
-
-def _starts(run: Run) -> tuple[Source | None, str]:
-    try:
-        source = assemble.starts(run.config, run.shape)
-        generation.draw_starts(source, seeds=[0])  # what is read at the first draw is read, and missed, here
-        return source, ""
-    except (ValueError, OSError, ImportError) as error:
-        return None, " ".join(str(error).split())
 
 
 def _judged(logits: Tensor, calibration: Calibration | None, alpha: float | None) -> list[dict[str, Any]]:

@@ -4,11 +4,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
 
+Level = Literal["critical", "warning", "info"]
 _GRACE = 5.0  # seconds beyond the timeout in which every request that was taken is answered
 _IDLE = 30  # seconds that a connection may rest between two requests
 
@@ -59,6 +61,36 @@ def serve(
     Raises:
         ValueError: where the address cannot be had.
     """
+    service = app.state.service
+    wait = int(service.limits.timeout + _GRACE)
+    level: Level = "info" if access_log else "warning"
+    ended = listen(app, host=host, port=port, wait=wait, level=level, say=say)
+    return ended and service.telemetry.lost.collect()[0].samples[0].value == 0
+
+
+def listen(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    wait: int,
+    level: Level = "warning",
+    say: Callable[[str], None] = lambda _: None,
+) -> bool:
+    """Run any application until SIGTERM or SIGINT.
+
+    Args:
+        app: what listens.
+        host, port, say: as of `serve`.
+        wait: seconds that requests have to end after the signal.
+        level: of what is logged; "info" writes a line for each request.
+
+    Returns:
+        Whether it had started, and was not forced to stop.
+
+    Raises:
+        ValueError: where the address cannot be had.
+    """
     listener = _listener(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
@@ -69,18 +101,17 @@ def serve(
         ws="none",
         lifespan="on",
         log_config=LOGGING_CONFIG,
-        log_level="info" if access_log else "warning",
-        access_log=access_log,
+        log_level=level,
+        access_log=level == "info",
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_IDLE,
-        timeout_graceful_shutdown=int(app.state.service.limits.timeout + _GRACE),
+        timeout_graceful_shutdown=wait,
     )
     server = _Server(config, listening=lambda: say(address))
     with listener:
         server.run(sockets=[listener])
-    lost = app.state.service.telemetry.lost
-    return server.started and not server.force_exit and lost.collect()[0].samples[0].value == 0
+    return server.started and not server.force_exit
 
 
 def _listener(host: str, port: int) -> socket.socket:
