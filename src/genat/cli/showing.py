@@ -47,7 +47,7 @@ def studio(
     from genat.studio.serving import listen
 
     def listening(address: str) -> None:
-        typer.echo(f"studio of {len(opened)} runs at {address}, Ctrl+C stops")
+        typer.echo(f"studio of {len(opened)} run{'s' if len(opened) > 1 else ''} at {address}, Ctrl+C stops")
         if show:
             webbrowser.open(address)
 

@@ -99,6 +99,8 @@ def page(frame: Frame) -> str:
     field = f"\u03c3(logit), black at 0, yellow at {frame.top:.2g}; the target is within the white line"
     points = "generated: blue discs on the target, which is grey, red crosses elsewhere"
     pictures = markup.figure(
-        markup.image(frame.field, f"the field of the logit at step {frame.iteration}: {field}"), field
-    ) + markup.figure(markup.image(frame.points, f"{points}; {frame.share:.0%} are on the target"), points)
+        markup.image(frame.field, f"the field of the logit at step {frame.iteration}: {field}", side=fields.SIDE), field
+    ) + markup.figure(
+        markup.image(frame.points, f"{points}; {frame.share:.0%} are on the target", side=fields.SIDE), points
+    )
     return f'<div class="stage">{pictures}</div>'

@@ -1,5 +1,6 @@
 """The page as an application: its tabs, its look, and the bounds of what it takes on."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -32,6 +33,7 @@ def application(opened: Mapping[str, Opened], *, uploads: Path | None = None) ->
 
     Raises:
         ValueError: where there is no run.
+        RuntimeError: where it is called within a running event loop.
     """
     if not opened:
         raise ValueError("expected at least one run, got none")
@@ -47,9 +49,16 @@ def application(opened: Mapping[str, Opened], *, uploads: Path | None = None) ->
     for number, one in enumerate(opened.values()):
         app.add_api_route(_address(number), _reporter(one.run.folder), methods=["GET"], response_class=Response)
     addresses = {name: _address(number) for number, name in enumerate(opened)}
+    asyncio.run(_mount(app, opened, addresses))
+    return app
+
+
+async def _mount(app: FastAPI, opened: Mapping[str, Opened], addresses: Mapping[str, str]) -> None:
+    """Build the page and mount it; within a loop, since Gradio would leave loops of its own open."""
+    app.state.blocks = _blocks(opened, addresses)
     gr.mount_gradio_app(
         app,
-        _blocks(opened, addresses),
+        app.state.blocks,
         path="/",
         theme=_theme(),
         css=files("genat.studio.pages").joinpath("studio.css").read_text(encoding="utf-8"),
@@ -62,7 +71,6 @@ def application(opened: Mapping[str, Opened], *, uploads: Path | None = None) ->
         enable_monitoring=False,
         pwa=False,
     )
-    return app
 
 
 def _blocks(opened: Mapping[str, Opened], addresses: Mapping[str, str]) -> gr.Blocks:
