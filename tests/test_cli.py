@@ -124,9 +124,9 @@ def test_a_tiny_budget_bounds_what_was_asked_for(run_cli: Cli, tmp_path: Path, t
     keys = ["iterations=3000", "steps.last=30", "batch_size=8"]
     _, out, _ = run_cli("train", "digits", *keys, "--budget", "tiny", "--dry-run", "--json")
     asked = json.loads(out)
-    assert (asked["iterations"], asked["steps"]["last"], asked["batch_size"]) == (60, 4, 8)
+    assert (asked["iterations"], asked["steps"]["last"], asked["batch_size"]) == (30, 4, 8)
     code, out, _ = run_cli("train", tiny_yaml, "--budget", "tiny", "--run", tmp_path / "run", "--json")
-    assert (code, json.loads(out)["iterations"]) == (0, 40)
+    assert (code, json.loads(out)["iterations"]) == (0, 30)
 
 
 def test_dry_run_prints_what_load_reads_and_writes_nothing(

@@ -122,7 +122,7 @@ def test_nothing_is_null(value: str) -> None:
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_has_a_tiny_one_that_stays_so(name: str) -> None:
     small, own = tiny(load(name)), load(name)
-    assert (small.iterations, small.sampling.tries) == (60, 1)
+    assert (small.iterations, small.sampling.tries) == (30, 1)
     assert small.steps.first <= small.steps.last <= 4
     assert small.batch_size <= 16
     assert small.sampling.steps <= 8

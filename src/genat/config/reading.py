@@ -65,18 +65,18 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 def tiny(config: Config) -> Config:
     """Return the configuration cut down to seconds, for a try of the way through: no training to be used.
 
-    At most 60 iterations, 16 images a batch, 4 ascent steps in training, also of attacks and descents, and 8 steps in
+    At most 30 iterations, 16 images a batch, 4 ascent steps in training, also of attacks and descents, and 8 steps in
     sampling, where every climb is kept. Network and data stay as they are.
 
     Example:
         >>> small = tiny(load("digits"))
         >>> small.iterations, small.steps.last, small.sampling.tries
-        (60, 4, 1)
+        (30, 4, 1)
         >>> tiny(small) == small
         True
     """
     content = config.model_dump()
-    most = {"iterations": 60, "batch_size": 16, "steps.first": 4, "steps.last": 4, "descent.steps": 4}
+    most = {"iterations": 30, "batch_size": 16, "steps.first": 4, "steps.last": 4, "descent.steps": 4}
     most |= {"classify.steps": 4, "sampling.steps": 8, "sampling.tries": 1}
     for key, bound in most.items():
         *sections, name = key.split(".")
