@@ -431,9 +431,8 @@ def results_block() -> str:
         table = robustness.systems_table(read(sorted(folder.glob("seed-*.json")))[0])
         at = list(table.columns).index("error under attack")
         errors = {row[0]: row[at] for row in table.rows}
-        others = {name: float(error) for name, error in errors.items() if name != "committee"}
-        best = min(others, key=others.__getitem__) if others else None
-        beside = "" if best is None else f"{best} {errors[best]}"
+        others = sorted((float(error), name) for name, error in errors.items() if name != "committee")
+        beside = f"{others[0][1]} {errors[others[0][1]]}" if others else ""
         name = f"[committee](committee.md): {folder.name}"
         rows.append([name, "error under attack", errors["committee"], beside])
     study = json.loads(STABILITY.read_text(encoding="utf-8"))["rows"]

@@ -112,6 +112,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Nearest(nn.Module):
+    """A detector that needs no training: minus the squared distance to the nearest of the images that it knows."""
+
+    def __init__(self, known: Tensor) -> None:
+        super().__init__()
+        self.known = nn.Parameter(known.flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x.flatten(1)[:, None] - self.known).square().sum(-1).amin(1)
+
+
 def _given() -> dict[str, Any]:
     """Return what blocks take as given: images of digits and a network."""
     digits, learned = sources.digits("test"), sources.digits("train")
@@ -120,7 +131,7 @@ def _given() -> dict[str, Any]:
     assert learned.labels is not None
     encoder = nn.Flatten()
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels[:8]), batch_size=8)
-    committee = genat.Committee([nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0)) for _ in range(10)])
+    committee = genat.Committee([Nearest(learned.tensor()[learned.labels == k][:40]) for k in range(10)])
     return {
         "images": images, "labels": labels[:8], "validation": digits.tensor()[24:64], "attacked": images.flip(0),
         "committee": committee, "detector": genat.networks.mlp(2, hidden=[8]), "penultimate": encoder, "loader": loader,
