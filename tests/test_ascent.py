@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from genat.ascent import Climb, NonFiniteError, Rule, ascend, climb, frozen
-from genat.balls import Ball, L2Ball, LinfBall, distance
+from genat.ascent import Climb, Moments, NonFiniteError, Rule, ascend, climb, frozen
+from genat.balls import Ball, L2Ball, LinfBall, distance, per_sample
 from genat.networks import Together
 
 SHAPE = (5, 3, 2, 2)
@@ -144,14 +144,34 @@ def test_adam_rule_is_torchs_adam(descend: bool, smooth_net: nn.Module) -> None:
     close(ends, points.detach())
 
 
-@pytest.mark.parametrize("stop_at", [None, 0.5])
-def test_restarted_adam_is_one_call_after_another(stop_at: float | None, smooth_net: nn.Module) -> None:
-    whole = ascend(smooth_net, uniform(), steps=8, step_size=0.05, rule="adam", restart=3, stop_at=stop_at)
-    parts = uniform()
-    for steps in (3, 3, 2):
-        parts = ascend(smooth_net, parts, steps=steps, step_size=0.05, rule="adam", stop_at=stop_at)
-    assert torch.equal(whole, parts)
-    assert not torch.equal(whole, ascend(smooth_net, uniform(), steps=8, step_size=0.05, rule="adam", stop_at=stop_at))
+def test_climbs_that_go_on_with_adams_moments_are_one_climb(smooth_net: nn.Module) -> None:
+    """Each from its own number of steps: one sample in a climb of 8, the other in one of 6."""
+    adam: dict[str, Any] = {"step_size": 0.05, "rule": "adam"}
+    zero = torch.zeros_like(uniform())
+    none = Moments(zero, zero, torch.zeros(len(zero), dtype=torch.int64))
+    first = climb(smooth_net, uniform(), steps=2, moments=none, **adam)
+    assert first.moments is not None
+    assert climb(smooth_net, uniform(), steps=2, **adam).moments is None
+    rows = torch.arange(len(zero)) % 2 == 0  # the others begin later
+    begun = per_sample(rows, zero)
+    second = climb(
+        smooth_net,
+        torch.where(begun, first.points, uniform()),
+        steps=6,
+        moments=Moments(first.moments.first * begun, first.moments.second * begun, first.moments.steps * rows),
+        **adam,
+    )
+    assert second.moments is not None
+    assert torch.equal(second.moments.steps, torch.where(rows, 8, 6))
+    long, short = (ascend(smooth_net, uniform(), steps=steps, **adam) for steps in (8, 6))
+    torch.testing.assert_close(second.points, torch.where(begun, long, short), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"rule": "steepest"}, {"rule": "adam", "stop_at": 0.0}])
+def test_moments_are_adams_and_climb_to_the_end(options: dict[str, Any], smooth_net: nn.Module) -> None:
+    moments = Moments(uniform(), uniform(), torch.zeros(len(uniform()), dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected moments with rule 'adam' and without stop_at, got"):
+        climb(smooth_net, uniform(), steps=1, step_size=0.1, moments=moments, **options)
 
 
 @pytest.mark.parametrize("ball", [L2Ball(0.4), LinfBall(0.4)], ids=["l2", "linf"])
@@ -570,8 +590,6 @@ def test_frozen_nests_and_lets_functions_through(smooth_net: nn.Module) -> None:
         ({"step_size": torch.ones(3)}, r"expected step_size of shape \(2,\), got \(3,\)"),
         ({"step_size": torch.tensor([0.1, 0.0])}, "expected every step_size to be positive and finite"),
         ({"step_size": torch.tensor([0.1, math.nan])}, "expected every step_size to be positive and finite"),
-        ({"restart": 2}, "expected restart to be None or, with rule 'adam', at least 1, got 2 with 'steepest'"),
-        ({"restart": 0, "rule": "adam"}, "expected restart to be None or, with rule 'adam', at least 1, got 0"),
         ({"rule": "steep"}, "expected rule to be 'steepest', 'normalized', 'sign' or 'adam', got 'steep'"),
         ({"keep": "first"}, "expected keep to be 'last' or 'best', got 'first'"),
         ({"stop_at": math.inf}, "expected stop_at to be None or a finite logit, got inf"),

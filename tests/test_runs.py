@@ -98,11 +98,10 @@ def test_the_first_weights_file_is_not_needed_any_more(settings: Config, tmp_pat
 def test_how_a_run_climbs_is_its_configurations_and_can_be_turned(tiny_run: Path) -> None:
     run = runs.load(tiny_run)
     own: dict[str, object] = {"steps": 5, "step_size": 0.2, "shrink": 1.0, "stop_at": None, "strength": 1.0}
-    assert dict(run.climbing()) == own | {"rule": "steepest", "restart": None}
+    assert dict(run.climbing()) == own | {"rule": "steepest"}
     turned: dict[str, object] = {"steps": 2, "step_size": 0.5, "shrink": 0.5, "stop_at": 3.0, "strength": 0.1}
     assert dict(run.climbing(steps=2, step_size=0.5, shrink=0.5, stop_at=3.0, strength=0.1)) == turned | {
-        "rule": "steepest",
-        "restart": None,
+        "rule": "steepest"
     }
 
 
@@ -111,13 +110,6 @@ def test_a_run_climbs_by_the_rule_it_was_trained_with(sampling: Rule | None, exp
     run = runs.load(tiny_run)
     settings = run.config.model_copy(update={"rule": "adam", "sampling": SamplingConfig(rule=sampling)})
     assert replace(run, config=settings).climbing()["rule"] == expected
-
-
-@pytest.mark.parametrize(("rule", "restart"), [("adam", 3), ("sign", None)])
-def test_a_run_restarts_adam_as_often_as_in_training(rule: Rule, restart: int | None, tiny_run: Path) -> None:
-    run = runs.load(tiny_run)
-    settings = run.config.model_copy(update={"rule": rule, "replay": ReplayConfig(burst=3)})
-    assert replace(run, config=settings).climbing()["restart"] == restart
 
 
 def test_a_run_with_replay_resumes_and_reads_back(settings: Config, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ def check_ascent(
     rule: str,
     keep: str,
     stop_at: float | None,
-    restart: int | None,
     random_start: bool,
     generator: torch.Generator | Sequence[torch.Generator] | None,
 ) -> tuple[float | Tensor, float | Tensor]:
@@ -34,8 +33,6 @@ def check_ascent(
         raise ValueError(f"expected keep to be 'last' or 'best', got {keep!r}")
     if stop_at is not None and not math.isfinite(stop_at):
         raise ValueError(f"expected stop_at to be None or a finite logit, got {stop_at}")
-    if restart is not None and (restart < 1 or rule != "adam"):
-        raise ValueError(f"expected restart to be None or, with rule 'adam', at least 1, got {restart} with {rule!r}")
     if random_start != (generator is not None):
         raise ValueError(
             "expected random_start and generator together, got "

@@ -291,18 +291,6 @@ def seeds(config: Config, members: int) -> list[int]:
     return [config.seed * members + member for member in range(members)]
 
 
-def restart(config: Config) -> int | None:
-    """Return after how many steps Adam's moments begin anew in a climb that generates: as they do in training.
-
-    Example:
-        >>> restart(Config(rule="adam", replay={"burst": 5})), restart(Config(replay={"burst": 5}))
-        (5, None)
-    """
-    if (config.sampling.rule or config.rule) != "adam" or config.replay is None:
-        return None
-    return config.replay.burst
-
-
 def optimizer(config: Config) -> OptimizerFactory:
     """Return the maker of the configured optimiser."""
     part = config.optimizer

@@ -104,8 +104,8 @@ class Replay:
     A pool holds climbs under way. An iteration takes a batch of them a burst of steps further, learns from where they
     are then and puts them back; one that has gone the curriculum's steps, or more where no burst ends just there, gives
     its place to new outside data. So the detector meets climbs of every length up to the curriculum's, each of which
-    began against a detector a few iterations younger. Adam's moments begin anew with every burst: climbs that generate
-    should restart them likewise, see `genat.ascend`.
+    began against a detector a few iterations younger. With the rule "adam" its moments are kept with it, so that a
+    climb goes on as one of Adam's.
 
     Args:
         burst: steps an iteration, at least 1; with fewer in the curriculum it is those.

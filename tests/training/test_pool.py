@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genat import checkpoints, networks
-from genat.ascent import climb
+from genat.ascent import Rule, climb
 from genat.balls import L2Ball
 from genat.curriculum import Curriculum
 from genat.networks import Together
@@ -48,14 +48,14 @@ def test_climbs_go_on_until_they_have_gone_all_their_steps() -> None:
     ends, gone = torch.zeros(4, 1), 0
     for iteration in range(9):
         fresh = torch.full((4, 1), 100.0 + iteration)
-        starts = climbs.starts(iteration, fresh, limit=6)
+        starts = climbs.starts(iteration, fresh, limit=6)[0]
         if iteration % 3 == 0:
             gone = 0
             assert torch.equal(starts, fresh)
         else:
             assert torch.equal(starts.sort(dim=0).values, ends.sort(dim=0).values)
         ends = starts + 1
-        climbs.put_back(iteration, ends, steps=2)
+        climbs.put_back(iteration, [ends], steps=2)
         gone += 2
         assert climbs.steps.tolist() == [[gone] * 4]
 
@@ -64,10 +64,10 @@ def test_an_iteration_takes_different_climbs_and_leaves_the_others() -> None:
     climbs = pool(6, 1)
     climbs.points.copy_(torch.arange(6.0).view(1, 6, 1))
     climbs.steps.fill_(1)
-    starts = climbs.starts(3, torch.full((4, 1), -1.0), limit=9)
+    starts = climbs.starts(3, torch.full((4, 1), -1.0), limit=9)[0]
     assert len(set(starts.flatten().tolist())) == 4
     assert starts.min() >= 0
-    climbs.put_back(3, starts + 10, steps=1)
+    climbs.put_back(3, [starts + 10], steps=1)
     taken = {int(value) for value in starts.flatten()}
     for row in range(6):
         assert climbs.points[0, row].item() == (row + 10 if row in taken else row)
@@ -78,7 +78,7 @@ def test_a_shorter_limit_ends_climbs_that_have_gone_further() -> None:
     climbs = pool(4, 5)
     climbs.steps.copy_(torch.tensor([[1, 2, 3, 4]]))
     fresh = torch.full((4, 1), 7.0)
-    assert int((climbs.starts(0, fresh, limit=3) == 7).sum()) == 2
+    assert int((climbs.starts(0, fresh, limit=3)[0] == 7).sum()) == 2
 
 
 def test_taking_twice_gives_the_same() -> None:
@@ -86,19 +86,21 @@ def test_taking_twice_gives_the_same() -> None:
     climbs = pool()
     climbs.steps.fill_(1)
     fresh = torch.full((4, 1), 7.0)
-    assert torch.equal(climbs.starts(0, fresh, limit=1), climbs.starts(0, fresh, limit=1))
+    assert torch.equal(climbs.starts(0, fresh, limit=1)[0], climbs.starts(0, fresh, limit=1)[0])
 
 
 def test_members_have_climbs_of_their_own() -> None:
     both, alone = pool(seeds=(3, 5)), [pool(seeds=(seed,)) for seed in (3, 5)]
     for iteration in range(5):
         fresh = torch.rand(8, 1, generator=torch.Generator().manual_seed(iteration))
-        parts = [one.starts(iteration, part, limit=4) for one, part in zip(alone, torch.split(fresh, 4), strict=True)]
-        starts = both.starts(iteration, fresh, limit=4)
+        parts = [
+            one.starts(iteration, part, limit=4)[0] for one, part in zip(alone, torch.split(fresh, 4), strict=True)
+        ]
+        starts = both.starts(iteration, fresh, limit=4)[0]
         assert torch.equal(starts, torch.cat(parts))
-        both.put_back(iteration, starts + 1, steps=2)
+        both.put_back(iteration, [starts + 1], steps=2)
         for one, part in zip(alone, parts, strict=True):
-            one.put_back(iteration, part + 1, steps=2)
+            one.put_back(iteration, [part + 1], steps=2)
     assert torch.equal(both.points, torch.cat([one.points for one in alone]))
 
 
@@ -118,18 +120,19 @@ def test_another_pool_is_refused(state: dict[str, Tensor], message: str) -> None
 # training with one
 
 
-def test_bursts_are_one_ascent_where_the_detector_stands_still() -> None:
+@pytest.mark.parametrize("rule", ["steepest", "adam"])
+def test_bursts_are_one_ascent_where_the_detector_stands_still(rule: Rule) -> None:
     """A detector without a learning rate: three bursts of two steps arrive where six steps do."""
     linear = networks.build("mlp", (2,), {"hidden": ()}, seed=0)
     met: list[Step] = []
     found = fit(
         linear, POINTS, Samples(torch.tensor([[0.1, 0.2]])), iterations=3, steps=6, step_size=0.05, batch_size=4,
-        replay=Replay(2, 4), optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0), callback=met.append,
-        ema=None,
+        rule=rule, replay=Replay(2, 4), ema=None, callback=met.append,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
     )  # fmt: skip
     with torch.no_grad():
         for step, gone in zip(met, (2, 4, 6), strict=True):
-            end = climb(found.detector, torch.tensor([[0.1, 0.2]]), steps=gone, step_size=0.05).points
+            end = climb(found.detector, torch.tensor([[0.1, 0.2]]), steps=gone, step_size=0.05, rule=rule).points
             assert step.outside == pytest.approx(found.detector(end).item(), abs=1e-6)
 
 
@@ -138,19 +141,20 @@ def test_a_pool_no_longer_than_the_batch_and_bursts_as_long_as_ascents_change_no
     assert train(steps=5, replay=Replay(2, 4)).digest != train(steps=5, replay=None).digest
 
 
-@pytest.mark.parametrize("members", [1, 3])
-def test_a_stopped_training_goes_on_with_its_climbs(members: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("members", "rule"), [(1, "steepest"), (3, "steepest"), (1, "adam"), (2, "adam")])
+def test_a_stopped_training_goes_on_with_its_climbs(members: int, rule: Rule, tmp_path: Path) -> None:
     def stop(step: Step) -> None:
         if step.iteration == 8:
             raise KeyboardInterrupt
 
-    whole = train(tmp_path / "whole", members=members)
+    whole = train(tmp_path / "whole", members=members, rule=rule)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", members=members, callback=stop)
-    assert train(tmp_path / "run", members=members, resume=True).digest == whole.digest
+        train(tmp_path / "run", members=members, rule=rule, callback=stop)
+    assert train(tmp_path / "run", members=members, rule=rule, resume=True).digest == whole.digest
     ends = [checkpoints.latest(tmp_path / name).part("replay") for name in ("whole", "run")]
-    assert torch.equal(ends[0]["points"], ends[1]["points"])
-    assert torch.equal(ends[0]["steps"], ends[1]["steps"])
+    assert sorted(ends[0]) == ["points", "steps"] if rule == "steepest" else ["first", "points", "second", "steps"]
+    for name, values in ends[0].items():
+        assert torch.equal(values, ends[1][name])
 
 
 def test_members_train_as_they_would_alone() -> None:

@@ -77,12 +77,12 @@ def test_climbs_are_shared_and_every_process_keeps_them_all() -> None:
     whole, parts = pool(0, 1), [pool(rank, 2) for rank in range(2)]
     for iteration in range(12):
         fresh = torch.rand(MEMBERS, BATCH, 1, generator=torch.Generator().manual_seed(iteration))
-        starts = whole.starts(iteration, fresh.flatten(0, 1), limit=5)
+        starts = whole.starts(iteration, fresh.flatten(0, 1), limit=5)[0]
         halves = [part.flatten(0, 1) for part in fresh.tensor_split(2, dim=1)]
-        own = [part.starts(iteration, half, limit=5) for part, half in zip(parts, halves, strict=True)]
+        own = [part.starts(iteration, half, limit=5)[0] for part, half in zip(parts, halves, strict=True)]
         assert torch.equal(shared(own), starts)
         for each in (whole, *parts):
-            each.put_back(iteration, starts + 1, steps=2)
+            each.put_back(iteration, [starts + 1], steps=2)
             assert torch.equal(each.steps, whole.steps)
             assert torch.equal(each.points, whole.points)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genat.arguments import check_ascent
-from genat.ascent.loop import UNIT_BOX, Box, Detector, Loop, Rule, clip, hold, spread
+from genat.ascent.loop import UNIT_BOX, Box, Detector, Loop, Moments, Rule, clip, hold, spread
 from genat.balls import Ball, L2Ball
 
 
@@ -27,6 +27,7 @@ class Climb:
             nearly), and near 0 where an ascent is stuck.
         logits: `(N,)` at `points` with keep="best", else None: the last step is taken and not looked at again.
         trajectory: `(T, N, *)` the starts and the points after every step, where asked for, else None.
+        moments: Adam's in the end, where the climb went on from some, else None.
     """
 
     points: Tensor
@@ -35,6 +36,7 @@ class Climb:
     reach: Tensor
     logits: Tensor | None
     trajectory: Tensor | None
+    moments: Moments | None = None
 
 
 def ascend(
@@ -53,7 +55,6 @@ def ascend(
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
-    restart: int | None = None,
 ) -> Tensor:
     r"""Climb the detector's logit from the starts and return where that leads.
 
@@ -88,8 +89,6 @@ def ascend(
         keep: "last" iterate, or the "best" seen, which costs one more forward pass.
         stop_at: a sample whose logit has reached this level moves no further and costs no more; None climbs on. Not for
             networks together: the samples left would fall to other members.
-        restart: after so many steps, at least 1, Adam's moments begin anew, as they do when another call goes on from
-            where this one would be; None keeps them to the end.
 
     Returns:
         `(N, *)`.
@@ -129,7 +128,6 @@ def ascend(
         generator=generator,
         keep=keep,
         stop_at=stop_at,
-        restart=restart,
     ).points
 
 
@@ -149,18 +147,18 @@ def climb(
     generator: torch.Generator | Sequence[torch.Generator] | None = None,
     keep: Literal["last", "best"] = "last",
     stop_at: float | None = None,
-    restart: int | None = None,
     begins: Tensor | None = None,
+    moments: Moments | None = None,
     compact: bool = True,
     trajectory: bool = False,
 ) -> Climb:
     """Do as `ascend` does and return the record of the climb beside its end.
 
-    The arguments are those of `ascend` and three more. `begins`, of the starts' shape and in the ball around them, is
-    where the samples set out from in the place of random starts. `trajectory` keeps every iterate, so that memory grows
-    with the steps. `compact=False` goes on evaluating samples that have stopped, for as long as one moves, though they
-    are moved and counted no more: every batch has one shape, so that no rounding depends on who else has stopped, and
-    networks together may stop at a level.
+    The arguments are those of `ascend` and four more. `begins`, of the starts' shape and in the ball around them, is
+    where the samples set out from in the place of random starts. `moments` are Adam's of a climb that this one goes on
+    with; without `stop_at`. `trajectory` keeps every iterate, so that memory grows with the steps. `compact=False` goes
+    on evaluating samples that have stopped, for as long as one moves, though they are moved and counted no more: every
+    batch has one shape, so that no rounding depends on who else has stopped, and networks together may stop at a level.
 
     Raises:
         ValueError, NonFiniteError: as `ascend`.
@@ -180,12 +178,10 @@ def climb(
         rule=rule,
         keep=keep,
         stop_at=stop_at,
-        restart=restart,
         random_start=random_start,
         generator=generator,
     )
-    if stop_at is not None and compact and getattr(detector, "members", 1) > 1:
-        raise ValueError("expected one detector with stop_at, got several together: climb with each member")
+    _check_way(detector, rule=rule, stop_at=stop_at, compact=compact, moments=moments)
     held = None if mask is None else ~spread(mask, starts)
     with frozen(detector), torch.inference_mode(False), torch.enable_grad():
         centers = points = starts.detach().clone()
@@ -197,7 +193,7 @@ def climb(
         if begins is not None:
             points = hold(clip(begins.to(centers), box), centers, held)
         sign = -1.0 if descend else 1.0
-        state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact, restart)
+        state = Loop(detector, centers, points, ball, box, held, rule, steps, *sizes, sign, compact, moments)
         kept = [points.clone()] if trajectory else None
         for _ in range(steps):
             if not state.step(track_best=keep == "best", stop_at=stop_at):
@@ -209,7 +205,16 @@ def climb(
             raise NonFiniteError(~finite.flatten(1).all(dim=1))
         logits = state.look_back() if keep == "best" else None
     way = None if kept is None else torch.stack(kept)
-    return Climb(state.points, state.passes, state.path, state.reach, logits, way)
+    return Climb(state.points, state.passes, state.path, state.reach, logits, way, state.under_way)
+
+
+def _check_way(
+    detector: Detector, *, rule: Rule, stop_at: float | None, compact: bool, moments: Moments | None
+) -> None:
+    if moments is not None and (rule != "adam" or stop_at is not None):
+        raise ValueError(f"expected moments with rule 'adam' and without stop_at, got {rule!r} and stop_at={stop_at}")
+    if stop_at is not None and compact and getattr(detector, "members", 1) > 1:
+        raise ValueError("expected one detector with stop_at, got several together: climb with each member")
 
 
 class NonFiniteError(FloatingPointError):

@@ -21,10 +21,26 @@ UNIT_BOX: Box = (0.0, 1.0)
 _ADAM_BETAS, _ADAM_EPSILON = (0.9, 0.999), 1e-8  # the defaults of Kingma and Ba (2015), which the GAT papers kept
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Adam's moments of climbs under way: all zero where none has begun.
+
+    Attributes:
+        first: `(N, *)` running mean of the gradients.
+        second: `(N, *)` of their squares.
+        steps: `(N,)` int64, that each climb has gone.
+    """
+
+    first: Tensor
+    second: Tensor
+    steps: Tensor
+
+
 @dataclass
 class Loop:
     """The state of a climb; `step` is its only loop body.
 
+    It goes on from Adam's moments that it `began` with, None for a climb that is new.
     The samples that still move, None for all: `active` has their rows where the others are left out, else `moving`.
     `count`, the steps taken, may be a tensor, and the number of samples symbolic: so one step can be traced as a graph.
     """
@@ -41,7 +57,7 @@ class Loop:
     shrink: float | Tensor
     sign: float
     compact: bool
-    restart: int | None = None
+    began: Moments | None = None
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]] = field(init=False)
     unit: float | Tensor = field(init=False)
     path: Tensor = field(init=False)
@@ -57,6 +73,8 @@ class Loop:
         self.evaluate = _passes_of(self.detector, self.points.device)
         self.path = self.points.new_zeros(self.points.shape[:1])
         self.unit = self._longest()
+        if self.began is not None:
+            self.moments = self.began.first, self.began.second
 
     @property
     def passes(self) -> Tensor:
@@ -67,6 +85,13 @@ class Loop:
     def reach(self) -> Tensor:
         """How far the steps that were taken could have led, `(N,)`."""
         return torch.zeros_like(self.path) + self.free
+
+    @property
+    def under_way(self) -> Moments | None:
+        """Adam's moments as they are now, of a climb that went on from some."""
+        if self.began is None or self.moments is None:
+            return None
+        return Moments(*self.moments, self.began.steps + self.count)
 
     def step(self, *, track_best: bool, stop_at: float | None) -> bool:
         """Take one step; return False where no sample moves any more."""
@@ -136,16 +161,18 @@ class Loop:
         return balls[self.rule].direction(uphill)
 
     def _adam(self, uphill: Tensor) -> Tensor:
-        age = self.count if self.restart is None else (self.count - 1) % self.restart + 1
-        if self.moments is None or (self.restart is not None and age == 1):
+        if self.moments is None:
             self.moments = torch.zeros_like(self.points), torch.zeros_like(self.points)
         moments = self.moments
         first, second = (_rows(moment, self.active) for moment in moments)
         first = _ADAM_BETAS[0] * first + (1 - _ADAM_BETAS[0]) * uphill
         second = _ADAM_BETAS[1] * second + (1 - _ADAM_BETAS[1]) * uphill.square()
         self.moments = _put(moments[0], self.active, first), _put(moments[1], self.active, second)
-        unbiased = (second / (1 - _ADAM_BETAS[1] ** age)).sqrt() + _ADAM_EPSILON
-        return first / (1 - _ADAM_BETAS[0] ** age) / unbiased
+        kept = [1 - beta**self.count for beta in _ADAM_BETAS]  # of the moments' weight
+        if self.began is not None:
+            age = self.began.steps.double() + self.count
+            kept = [per_sample((1 - beta**age).to(uphill), uphill) for beta in _ADAM_BETAS]
+        return first / kept[0] / ((second / kept[1]).sqrt() + _ADAM_EPSILON)
 
     def _count_passes(self) -> None:
         if self.active is not None:

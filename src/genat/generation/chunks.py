@@ -29,7 +29,6 @@ class Climbing(TypedDict, total=False):
             logit without a box it is exactly the share :math:`\sigma` of the way to the full result.
         box: lowest and highest value of every entry, by default (0, 1); None for points without bounds.
         rule: of the direction, as in `genat.ascend`; by default "steepest".
-        restart: after how many steps Adam's moments begin anew, as in `genat.ascend`; None, the default, keeps them.
         trajectory: keep every iterate: `(steps + 1, N, *)`, where one that has stopped repeats its last.
         chunk: how many climb at once, at least 1, by default 16; the larger, the faster for many; for one image, 1 is
             the fastest. Results are equal to the bit for one size, and differ by rounding between sizes.
@@ -43,7 +42,6 @@ class Climbing(TypedDict, total=False):
     strength: float
     box: Box | None
     rule: Rule
-    restart: int | None
     trajectory: bool
     chunk: int
     callback: Callable[[int, int], None] | None
@@ -62,7 +60,6 @@ def climb_in_chunks(
     box: Box | None = UNIT_BOX,
     mask: Tensor | None = None,
     rule: Rule = "steepest",
-    restart: int | None = None,
     trajectory: bool = False,
     chunk: int = CHUNK,
     callback: Callable[[int, int], None] | None = None,
@@ -77,7 +74,7 @@ def climb_in_chunks(
         starts: `(N, *)`, N >= 1, inside the box.
         ball: where the climb may go, centred on the starts.
         mask: which entries may move, as in `genat.ascend`; None lets all.
-        steps, step_size, shrink, stop_at, strength, box, rule, restart, trajectory, chunk, callback: as in `Climbing`.
+        steps, step_size, shrink, stop_at, strength, box, rule, trajectory, chunk, callback: as in `Climbing`.
 
     Returns:
         The record of the climb, `(N, *)` at `points`.
@@ -108,7 +105,6 @@ def climb_in_chunks(
         rule=rule,
         keep="last",
         stop_at=stop_at,
-        restart=restart,
         random_start=False,
         generator=None,
     )
@@ -127,7 +123,6 @@ def climb_in_chunks(
             mask=None if free is None else _filled(free[first : first + n], chunk),
             rule=rule,
             stop_at=stop_at,
-            restart=restart,
             compact=False,
             trajectory=trajectory,
         )

@@ -115,7 +115,6 @@ class Run:
             step_size=step_size or own.step_size,
             shrink=shrink or own.shrink,
             rule=own.rule or self.config.rule,
-            restart=assemble.restart(self.config),
             stop_at=stop_at,
             strength=strength,
         )

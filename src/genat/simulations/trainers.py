@@ -258,7 +258,7 @@ class Gat:
             raise NonFiniteError(torch.ones(n, dtype=torch.bool))
         points, way = starts.to(device), list[Tensor]()
         for steps, size in ((max(self.last, 1), self.step_size), *_SETTLE):
-            walk = partial(climb, rule=self.rule, restart=self.burst, stop_at=level, trajectory=True)
+            walk = partial(climb, rule=self.rule, stop_at=level, trajectory=True)
             end = walk(detector, points, steps=steps, step_size=size)
             assert end.trajectory is not None
             way.append(end.trajectory[1 if way else 0 :, :TRAJECTORIES].cpu())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from genat.ascent import Climb, Detector, NonFiniteError, climb, frozen
+from genat.ascent import Climb, Detector, Moments, NonFiniteError, climb, frozen
 from genat.balls import Ball
 from genat.networks import Joint
 from genat.recipe import Recipe, ends
@@ -108,21 +108,21 @@ class Batches:
         """
         recipe, placed = self.recipe, self.fabric.to_device
         inside, outside = placed(drawn.inside), placed(drawn.outside)
-        pool = self.pool if steps > 0 else None
+        pool, moments = self.pool if steps > 0 else None, None
         if pool is not None:
-            outside = pool.starts(iteration, outside, limit=steps)
+            outside, moments = pool.starts(iteration, outside, limit=steps)
             steps = min(steps, pool.burst)
         sizes, shrinks = (
             placed(value) if isinstance(value, Tensor) else value for value in (drawn.sizes, drawn.shrinks)
         )
         each = {"step_size": sizes, "shrink": shrinks, "begins": drawn.begins, "labels": drawn.labels}
-        points, way = self._walked(outside, each, steps=steps, ball=recipe.ball)
+        points, way, *kept = self._walked(outside, each, steps=steps, ball=recipe.ball, moments=moments)
         down = inside
         if recipe.descent_steps:
             ball = recipe.descent_ball
-            down, _ = self._walked(inside, {"step_size": sizes}, steps=recipe.descent_steps, ball=ball, descend=True)
+            down, *_ = self._walked(inside, {"step_size": sizes}, steps=recipe.descent_steps, ball=ball, descend=True)
         if pool is not None:
-            pool.put_back(iteration, self._gathered(points), steps=steps)
+            pool.put_back(iteration, [self._gathered(values) for values in (points, *kept)], steps=steps)
         batch = Batch(down, points, members.shares(way, len(self.seeds)).mean(dim=1))
         return batch if drawn.examples is None else self._with_examples(batch, *drawn.examples)
 
@@ -134,13 +134,15 @@ class Batches:
         steps: int,
         ball: Ball,
         descend: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Return where the detector's gradients lead, and each sample's path over its reach.
+        moments: Moments | None = None,
+    ) -> list[Tensor]:
+        """Return where the detector's gradients lead, each sample's path over its reach, and Adam's moments if given.
 
         Args:
             starts: `(M N, *)`.
             each: what a climb takes of every sample, and the labels whose logits they climb; None where there is none.
             steps, ball, descend: as in `genat.ascend`.
+            moments: Adam's that the climbs go on with, None for new ones or another rule.
         """
 
         def walk(rows: Tensor | None) -> Climb:
@@ -153,6 +155,9 @@ class Batches:
             # one logit of it is a mere function to a climb, which freezes modules itself
             still = nullcontext() if climbed is self.detector else frozen(self.detector)
             here, recipe = starts if rows is None else starts[rows], self.recipe
+            if moments is not None:
+                parts = (of_rows(value, rows) for value in (moments.first, moments.second, moments.steps))
+                own["moments"] = Moments(*parts)
             with still, self.fabric.autocast():
                 return climb(
                     climbed, here, steps=steps, ball=ball, descend=descend, box=recipe.box, rule=recipe.rule, **own
@@ -166,7 +171,10 @@ class Batches:
         parts = self.parts(len(starts))
         ends = [walk(None)] if len(parts) == 1 else [self._walk_part(walk, rows, len(starts)) for rows in parts]
         ways = [end.path / end.reach.clamp(min=torch.finfo(end.reach.dtype).tiny) for end in ends]
-        return self._joined([end.points for end in ends], parts), self._joined(ways, parts)
+        adams = [end.moments for end in ends if end.moments is not None]
+        columns = [[end.points for end in ends], ways]
+        columns += [[adam.first for adam in adams], [adam.second for adam in adams]] if adams else []
+        return [self._joined(values, parts) for values in columns]
 
     def _walk_part(self, walk: Callable[[Tensor], Climb], rows: Tensor, samples: int) -> Climb:
         try:

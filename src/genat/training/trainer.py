@@ -116,6 +116,7 @@ class Trainer:
             shape=tuple(probe.shape[1:]),
             seeds=self.seeds,
             device=probe.device,
+            moments=recipe.rule == "adam",
             process=(self.fabric.global_rank, self.fabric.world_size),
         )
 
