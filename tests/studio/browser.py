@@ -105,11 +105,11 @@ def press(page: Page, name: str) -> None:
 
 def said(page: Page, tab: str, words: str) -> str:
     """Wait until a tab's status has the words, and return all of it."""
-    line = page.locator(f"#{tab}-status p")
-    page.wait_for_function(
-        "([id, words]) => document.querySelector(`#${id}-status p`).textContent.includes(words)", arg=[tab, words]
-    )
-    return line.inner_text()
+    script = """([id, words]) => {
+      const line = document.querySelector(`#${id}-status p`).textContent;
+      return line.includes(words) ? line : null;
+    }"""
+    return str(page.wait_for_function(script, arg=[tab, words]).json_value())
 
 
 def upload(page: Page, label: str, files: Sequence[Path]) -> None:

@@ -1,6 +1,6 @@
 """Write the documentation's pictures of the studio: each tab in use, in Chromium.
 
-Usage: python -m tests.studio.pictures RUN... (an image run, and others to compare it with; the last is a committee)
+Usage: python -m tests.studio.pictures RUN... (the second of another shape than the first)
 """
 
 import io
@@ -45,7 +45,7 @@ def _take(page: Page, folders: list[str], scratch: Path) -> None:
         page.get_by_role("option", name=name).click()
 
     choose(folders[1])
-    page.wait_for_timeout(1000)
+    page.wait_for_function("document.querySelector('#climb-canvas canvas').width !== 320")  # of another shape
     press(page, "Climb")
     said(page, CLIMB, "done")
     page.get_by_text("The command and the Python lines that repeat it").click()

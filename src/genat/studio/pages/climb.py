@@ -14,7 +14,7 @@ from genat.studio.logic import Opened, climbing, sheets
 from genat.studio.logic.climbing import MOST_STEPS, WHOLE, Way
 from genat.studio.logic.sheets import Kind
 from genat.studio.pages.canvas import canvas
-from genat.studio.pages.shared import CLIMBING, QUICK, REFUSED, output, refused, runs_choice, status, told
+from genat.studio.pages.shared import AFTER, CLIMBING, QUICK, REFUSED, output, refused, runs_choice, status, told
 
 _KINDS: dict[str, Kind] = {"outside data": "outside", "uniform noise": "noise"}
 
@@ -174,7 +174,7 @@ def _move(parts: _Parts, opened: Mapping[str, Opened]) -> None:
 
     changed = [parts.way, parts.shown, parts.said, parts.at, parts.takes]
     moving = parts.go.click(move, settings, changed, show_progress="hidden", concurrency_id=CLIMBING)
-    parts.cancel.click(stop, parts.way, [parts.said, parts.at, parts.takes], cancels=[moving], **QUICK)
+    parts.cancel.click(stop, parts.way, [parts.said, parts.at, parts.takes], cancels=[moving], **AFTER)
     parts.at.input(look, [parts.way, parts.at], parts.shown, trigger_mode="always_last", **QUICK)
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from genat.studio.logic import Opened, comparing
 from genat.studio.logic.climbing import MOST_STEPS, Way
-from genat.studio.pages.shared import CLIMBING, REFUSED, output, refused, status, typed
+from genat.studio.pages.shared import AFTER, CLIMBING, REFUSED, output, refused, status, typed
 
 
 def tab(opened: Mapping[str, Opened]) -> None:
@@ -55,4 +55,4 @@ def tab(opened: Mapping[str, Opened]) -> None:
         show_progress="hidden",
         concurrency_id=CLIMBING,
     )
-    cancel.click(stop, ways, [said, takes], cancels=[moving], show_progress="hidden", queue=False)
+    cancel.click(stop, ways, [said, takes], cancels=[moving], **AFTER)

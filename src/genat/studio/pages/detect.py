@@ -7,7 +7,7 @@ import gradio as gr
 
 from genat.studio.logic import Opened, detecting
 from genat.studio.logic.detecting import Row
-from genat.studio.pages.shared import CLIMBING, REFUSED, output, refused, runs_choice, status, told, typed
+from genat.studio.pages.shared import AFTER, CLIMBING, REFUSED, output, refused, runs_choice, status, told, typed
 
 
 def tab(opened: Mapping[str, Opened]) -> None:
@@ -59,5 +59,5 @@ def tab(opened: Mapping[str, Opened]) -> None:
         show_progress="hidden",
         concurrency_id=CLIMBING,
     )
-    cancel.click(stop, rows, [said, which], cancels=[judging], show_progress="hidden", queue=False)
+    cancel.click(stop, rows, [said, which], cancels=[judging], **AFTER)
     explain.click(told(show), [judged, rows, which], [shown, said], show_progress="hidden", concurrency_id=CLIMBING)

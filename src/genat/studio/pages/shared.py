@@ -9,6 +9,7 @@ import gradio as gr
 CLIMBING, TRAINING = "climbing", "training"  # which wait for one another
 REFUSED = (ValueError, OSError, ImportError, ArithmeticError)  # what a person can mend
 QUICK: dict[str, Any] = {"show_progress": "hidden", "queue": False}
+AFTER: dict[str, Any] = {"show_progress": "hidden"}  # queued: what was yielded before a cancellation comes before it
 _LIVE = 'element.setAttribute("role", "status"); element.setAttribute("aria-live", "polite");'
 
 
@@ -26,7 +27,7 @@ def output(name: str) -> gr.HTML:
 
 def refused(error: BaseException) -> str:
     """Return an error as the status says it: one line."""
-    return f'<span class="wrong">Not done: {escape(" ".join(str(error).split()))}</span>'
+    return f'<span class="wrong">Not possible: {escape(" ".join(str(error).split()))}</span>'
 
 
 def told(make: Callable[..., str]) -> Callable[..., tuple[Any, str]]:

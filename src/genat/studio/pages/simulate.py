@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from genat.studio.logic import simulating
-from genat.studio.pages.shared import REFUSED, TRAINING, output, refused, status
+from genat.studio.pages.shared import AFTER, REFUSED, TRAINING, output, refused, status
 
 _PASSES = 300_000
 
@@ -43,4 +43,4 @@ def tab() -> None:
     training = go.click(
         train, [name, trainer, seed, passes], [shown, said], show_progress="hidden", concurrency_id=TRAINING
     )
-    cancel.click(lambda: "cancelled", None, said, cancels=[training], show_progress="hidden", queue=False)
+    cancel.click(lambda: "cancelled", None, said, cancels=[training], **AFTER)
