@@ -224,6 +224,16 @@ def test_a_climb_is_the_one_that_its_lines_repeat(
     assert not masked or not (moved & ~sheet.mask).any()
 
 
+def test_what_comes_with_genat_is_named_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_runs([Path("shipped:digits")])["shipped:digits"]
+    way, last = went(opened, sheets.drawn(opened, "outside", 3))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Tensor] = {}
+    exec(climbing.python(way), names)
+    assert names["made"][0].equal(last)
+    assert (climbing.command(way) or "").startswith("genat sample shipped:digits --seeds 3 ")
+
+
 def test_the_logits_are_those_of_the_points(one: Opened) -> None:
     moments = list(climbing.climb(one, sheets.drawn(one, "outside", 0), Settings(4, 0.1)))
     images = torch.stack([moment.image for moment in moments])

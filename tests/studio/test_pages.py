@@ -116,9 +116,19 @@ def test_it_opens_the_browser_where_it_listens(noise_run: Path, run_cli: Cli, mo
     assert pages == ["http://127.0.0.1:1"]
 
 
+def test_without_a_run_those_that_come_with_genat_are_opened(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(serving, "listen", lambda app, **_: asked.append(app))
+    assert run_cli("studio", "--no-open") == (0, "", "")
+    choices = [one.choices for one in asked[0].state.blocks.blocks.values() if getattr(one, "label", "") == "Run"]
+    assert [name for name, _ in choices[0]] == ["shipped:digits", "shipped:emoji-faces"]
+
+
 def test_mistakes_are_a_line(noise_run: Path, tmp_path: Path, run_cli: Cli) -> None:
     none = tmp_path / "none"
     assert run_cli("studio", none, "--no-open") == (2, "", f"genat: {none}: expected a run folder, got none\n")
+    other = "genat: expected a detector that comes with genat (digits, emoji-faces), got 'cats'\n"
+    assert run_cli("studio", "shipped:cats", "--no-open") == (2, "", other)
     twice = f"genat: {noise_run}: expected each run once, got it again\n"
     assert run_cli("studio", noise_run, noise_run, "--no-open") == (2, "", twice)
     with socket.create_server(("127.0.0.1", 0)) as taken:

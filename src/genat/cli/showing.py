@@ -15,8 +15,13 @@ _WAIT = 1  # seconds that a page has to end after the signal
 
 def studio(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders of images, as `genat train` makes them.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run folders of images, as `genat train` makes them, or shipped:NAME; the detectors that come with "
+            "genat by default.",
+        ),
+    ] = None,
     *,
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")] = (
         "127.0.0.1"
@@ -36,11 +41,12 @@ def studio(
             raise ImportError(f"studio: expected the extra studio, got no {needed}: pip install 'genat[studio]'")
     import torch
 
+    from genat import shipped
     from genat.studio.logic import open_runs
 
     if threads is not None:
         torch.set_num_threads(threads)
-    opened = open_runs(runs, say=say)
+    opened = open_runs(runs or [Path(f"shipped:{name}") for name in shipped.NAMES], say=say)
     if not is_here(host):
         say(f"anyone who reaches {host} may use the page: it asks for no key")
     from genat.studio.pages import application

@@ -17,7 +17,7 @@ from genat import generation, plots
 from genat.ascent import Detector
 from genat.generation import Climbing
 from genat.studio.logic import markup
-from genat.studio.logic.opened import Opened
+from genat.studio.logic.opened import SHIPPED, Opened
 from genat.studio.logic.sheets import Sheet, start
 from genat.studio.logic.streaming import stream
 
@@ -226,12 +226,15 @@ def python(way: Way) -> str:
     if sheet.mask.any():
         verb, masked = "edit", 'mask=generation.load_mask("mask.png", shape=run.shape), '
     how = f"steps={settings.steps}, step_size={settings.step_size!r}, strength={settings.strength!r}"
+    folder, homes = repr(way.run), "assemble, generation, sources"
+    if way.run.startswith(SHIPPED):
+        folder, homes = f"shipped.folder({way.run.removeprefix(SHIPPED)!r})", "assemble, generation, shipped, sources"
     return "\n".join(
         (
             "import genat",
-            "from genat import assemble, generation, sources",
+            f"from genat import {homes}",
             "",
-            f"run = genat.load({way.run!r})",
+            f"run = genat.load({folder})",
             begin,
             f"how = run.climbing({how})",
             f"made = genat.{verb}({detector}, start, {masked}chunk=1, **how).points",

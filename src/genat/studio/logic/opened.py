@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genat import assemble, generation, runs
+from genat import assemble, generation, runs, shipped
 from genat.runs import Run
 from genat.sources import Source
 from genat.sources.source import check_image_shape
+
+SHIPPED = "shipped:"  # before the name of a detector that comes with genat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +33,7 @@ def open_runs(folders: Sequence[Path], *, say: Callable[[str], None] = lambda _:
     """Read runs, by name: a folder's path as it is given.
 
     Args:
-        folders: of runs, each once.
+        folders: of runs, each once; shipped:NAME is a detector that comes with genat, read where it is.
         say: called with lines worth telling, each named after its run.
 
     Raises:
@@ -46,10 +48,11 @@ def open_runs(folders: Sequence[Path], *, say: Callable[[str], None] = lambda _:
     found: dict[str, Opened] = {}
     places: set[Path] = set()
     for folder in folders:
-        if folder.resolve() in places:
+        place = placed(str(folder))
+        if place.resolve() in places:
             raise ValueError(f"{folder}: expected each run once, got it again")
-        places.add(folder.resolve())
-        run = runs.load(folder, say=say)
+        places.add(place.resolve())
+        run = runs.load(place, say=say)
         run.detector.to(assemble.device(run.config))
         try:
             check_image_shape(run.shape)
@@ -62,6 +65,19 @@ def open_runs(folders: Sequence[Path], *, say: Callable[[str], None] = lambda _:
             say(f"{folder}: no p-values and no verdicts: the run's training has not ended")
         found[str(folder)] = Opened(str(folder), run, starts, missing)
     return found
+
+
+def placed(name: str) -> Path:
+    """Return the folder of a run by its name.
+
+    Raises:
+        ValueError: where none of that name comes with genat.
+
+    Example:
+        >>> placed("runs/digits"), placed("shipped:digits").name
+        (PosixPath('runs/digits'), 'digits')
+    """
+    return shipped.folder(name.removeprefix(SHIPPED)) if name.startswith(SHIPPED) else Path(name)
 
 
 def starts_of(run: Run) -> tuple[Source | None, str]:
