@@ -307,7 +307,13 @@ def plan_block() -> str:
         for row in results["rows"]
         if row["gpus"] == 1
     ]
-    of_memory = ["preset", "parameters, millions", "weights and moments, MB", "a climb's maps, MB", "the loss's maps, MB"]
+    of_memory = [
+        "preset",
+        "parameters, millions",
+        "weights and moments, MB",
+        "a climb's maps, MB",
+        "the loss's maps, MB",
+    ]
     of_memory += ["largest batch in 80 GB"]
     machine = results["machine"]
     assumed = f"Assumed: {machine['name']}; {machine['share']:.0%} of the peak is reached. {made(results['made'])}"
@@ -318,7 +324,8 @@ def processes_block() -> str:
     """Return the table of training steps in two processes."""
     results = json.loads((BENCHMARKS / "processes.json").read_text(encoding="utf-8"))
     rows = [
-        [row["case"], f"{row['ms_1']:,.0f}", f"{row['ms_2']:,.0f}", ratio_words(row["ratio"])] for row in results["rows"]
+        [row["case"], f"{row['ms_1']:,.0f}", f"{row['ms_2']:,.0f}", ratio_words(row["ratio"])]
+        for row in results["rows"]
     ]
     columns = ["training step", "one process, ms", "two processes, ms", "ratio"]
     return markdown(columns, rows) + "\n\n" + made(results["made"])
