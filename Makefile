@@ -38,7 +38,7 @@ studio-pictures: $(VENV)/.installed-dev chromium  ## the documentation's picture
 	  runs/images/emoji-faces/seed-0 runs/committees/digits/seed-0
 
 test-slow: $(VENV)/.installed-dev chromium  ## the slow tests: whole trainings, and the studio in a browser
-	$(BIN)/python -m pytest -m "slow and not soak"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not soak"
 
 FUZZ_SECONDS := 1200
 soak: $(VENV)/.installed-dev  ## hours: kills, load, long presets, fuzzing
