@@ -1,6 +1,6 @@
 """The samples of one training step: outside data that climbed, target data that may have descended."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -112,10 +112,8 @@ class Batches:
         if pool is not None:
             outside, moments = pool.starts(iteration, outside, limit=steps)
             steps = min(steps, pool.burst)
-        sizes, shrinks = (
-            placed(value) if isinstance(value, Tensor) else value for value in (drawn.sizes, drawn.shrinks)
-        )
-        each = {"step_size": sizes, "shrink": shrinks, "begins": drawn.begins, "labels": drawn.labels}
+        sizes = drawn.sizes
+        each = {"step_size": sizes, "shrink": drawn.shrinks, "begins": drawn.begins, "labels": drawn.labels}
         points, way, *kept = self._walked(outside, each, steps=steps, ball=recipe.ball, moments=moments)
         down = inside
         if recipe.descent_steps:
@@ -145,7 +143,7 @@ class Batches:
             moments: Adam's that the climbs go on with, None for new ones or another rule.
         """
 
-        def walk(rows: Tensor | None) -> Climb:
+        def walk(rows: Tensor | slice) -> Climb:
             own = {name: of_rows(value, rows) for name, value in each.items()}
             labels = own.pop("labels", None)
             climbed: Detector = self.detector
@@ -154,42 +152,33 @@ class Batches:
                 climbed = partial(label_logits, self.detector, labels)
             # one logit of it is a mere function to a climb, which freezes modules itself
             still = nullcontext() if climbed is self.detector else frozen(self.detector)
-            here, recipe = starts if rows is None else starts[rows], self.recipe
             if moments is not None:
-                parts = (of_rows(value, rows) for value in (moments.first, moments.second, moments.steps))
-                own["moments"] = Moments(*parts)
+                columns = (of_rows(value, rows) for value in (moments.first, moments.second, moments.steps))
+                own["moments"] = Moments(*columns)
+            how: dict[str, Any] = {"steps": steps, "ball": ball, "descend": descend}
+            how |= {"box": self.recipe.box, "rule": self.recipe.rule}
             with still, self.fabric.autocast():
-                return climb(
-                    climbed, here, steps=steps, ball=ball, descend=descend, box=recipe.box, rule=recipe.rule, **own
-                )
+                try:
+                    return climb(climbed, starts[rows], **how, **own)
+                except NonFiniteError as error:
+                    lost = torch.zeros(len(starts), dtype=torch.bool)
+                    lost[rows] = error.samples.cpu()
+                    raise NonFiniteError(lost) from None
 
-        def of_rows(value: float | Tensor | None, rows: Tensor | None) -> Any:  # noqa: ANN401 - a keyword's value
-            if not isinstance(value, Tensor):
-                return value
-            return self.fabric.to_device(value if rows is None else value[rows.to(value.device)])
+        def of_rows(value: float | Tensor | None, rows: Tensor | slice) -> Any:  # noqa: ANN401 - a keyword's value
+            return self.fabric.to_device(value[rows]) if isinstance(value, Tensor) else value
 
         parts = self.parts(len(starts))
-        ends = [walk(None)] if len(parts) == 1 else [self._walk_part(walk, rows, len(starts)) for rows in parts]
+        ends = [walk(rows) for rows in parts]
         ways = [end.path / end.reach.clamp(min=torch.finfo(end.reach.dtype).tiny) for end in ends]
         adams = [end.moments for end in ends if end.moments is not None]
         columns = [[end.points for end in ends], ways]
         columns += [[adam.first for adam in adams], [adam.second for adam in adams]] if adams else []
-        return [self._joined(values, parts) for values in columns]
+        return [members.joined(values, parts) for values in columns]
 
-    def _walk_part(self, walk: Callable[[Tensor], Climb], rows: Tensor, samples: int) -> Climb:
-        try:
-            return walk(rows)
-        except NonFiniteError as error:
-            lost = torch.zeros(samples, dtype=torch.bool)
-            lost[rows] = error.samples.cpu()
-            raise NonFiniteError(lost) from None
-
-    def parts(self, samples: int) -> list[Tensor]:
+    def parts(self, samples: int) -> list[Tensor | slice]:
         """Return the rows of `(M N, *)` samples that pass through the network at once."""
         return members.parts(samples, len(self.seeds), self.recipe.batch_at_once)
-
-    def _joined(self, values: list[Tensor], parts: list[Tensor]) -> Tensor:
-        return values[0] if len(values) == 1 else torch.cat(values)[torch.cat(parts).argsort()]
 
     def _with_examples(self, batch: Batch, images: Tensor, labels: Tensor) -> Batch:
         how = self.recipe.classify
@@ -200,7 +189,7 @@ class Batches:
             pairs = [
                 attacked(self.detector, images[rows], labels[rows], how=how, box=self.recipe.box) for rows in parts
             ]
-        moved, right = (self._joined([pair[index] for pair in pairs], parts) for index in (0, 1))
+        moved, right = (members.joined([pair[index] for pair in pairs], parts) for index in (0, 1))
         return replace(batch, examples=(moved, labels), figures={"clean_accuracy": right.float().mean()[None]})
 
     def _draw(self, sources: tuple[Source, ...], generators: list[torch.Generator]) -> Tensor:

@@ -24,15 +24,29 @@ def shares(values: Tensor, members: int) -> Tensor:
     return values.reshape(members, -1, *values.shape[1:])
 
 
-def parts(samples: int, members: int, at_once: int | None) -> list[Tensor]:
-    """Return the rows of a batch `(M N, *)` in parts of at most so many samples of each member; None is one part.
+def parts(samples: int, members: int, at_once: int | None) -> list[Tensor | slice]:
+    """Return the rows of a batch `(M N, *)` in parts of at most so many samples of each member, or all as a slice.
+
+    A slice takes no copy of what it indexes.
 
     Example:
-        >>> parts(6, 2, 2)
-        [tensor([0, 1, 3, 4]), tensor([2, 5])]
+        >>> parts(6, 2, 2), parts(6, 2, None)
+        ([tensor([0, 1, 3, 4]), tensor([2, 5])], [slice(None, None, None)])
     """
-    rows = torch.arange(samples).view(members, -1)
-    return [part.flatten() for part in torch.split(rows, at_once or samples, dim=1)]
+    if at_once is None or at_once * members >= samples:
+        return [slice(None)]
+    return [part.flatten() for part in torch.split(torch.arange(samples).view(members, -1), at_once, dim=1)]
+
+
+def joined(values: Sequence[Tensor], parts: Sequence[Tensor | slice]) -> Tensor:
+    """Return the values of a batch's `parts` in the batch's order.
+
+    Example:
+        >>> joined([torch.tensor([0, 10, 30]), torch.tensor([20])], [torch.tensor([0, 1, 3]), torch.tensor([2])])
+        tensor([ 0, 10, 20, 30])
+    """
+    rows = [part for part in parts if isinstance(part, Tensor)]
+    return torch.cat(list(values))[torch.cat(rows).argsort()] if rows else values[0]
 
 
 def gradient_norms(detector: nn.Module) -> Tensor:

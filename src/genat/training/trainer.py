@@ -257,11 +257,11 @@ class Trainer:
         samples, found = (batch.inside, batch.outside, *batch.examples), []
         parts = self.batches.parts(len(batch.inside))
         for number, rows in enumerate(parts):
-            own = samples if len(parts) == 1 else tuple(values[rows] for values in samples)
+            own = [values[rows] for values in samples]
             alone = self.fabric.world_size == 1 or number + 1 == len(parts)  # the last part waits for the others
             with nullcontext() if alone else self.fabric.no_backward_sync(self.loss):
                 losses, *logits, figures = self.loss(*own)
-                weight = len(rows) / len(batch.inside)
+                weight = len(own[0]) / len(batch.inside)
                 self.fabric.backward((losses * weight).sum())
             figures = {name: value.detach() * weight for name, value in figures.items()}
             found.append((losses.detach() * weight, *(value.detach() for value in logits), figures))
