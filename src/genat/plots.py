@@ -43,7 +43,7 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> bytes
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     scale = max(1, math.ceil(side / images.shape[2]))
-    tiles = (images.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+    tiles = eight_bit(images).expand(-1, 3, -1, -1)
     tiles = tiles.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     height, width = tiles.shape[2] + _GAP, tiles.shape[3] + _GAP
     canvas = torch.full((3, rows * height + _GAP, columns * width + _GAP), _BACKGROUND, dtype=torch.uint8)
@@ -55,6 +55,16 @@ def grid(images: Tensor, *, columns: int | None = None, side: int = 64) -> bytes
     return out.getvalue()
 
 
+def eight_bit(images: Tensor) -> Tensor:
+    """Return pixels in [0, 1] as the bytes that a picture file holds, on the CPU; what lies outside is clipped.
+
+    Example:
+        >>> eight_bit(torch.tensor([0.0, 0.5, 2.0]))
+        tensor([  0, 128, 255], dtype=torch.uint8)
+    """
+    return (images.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def single(image: Tensor) -> bytes:
     """Return one image `(C, H, W)` in [0, 1] as it is, a pixel for a pixel.
 
@@ -64,7 +74,7 @@ def single(image: Tensor) -> bytes:
     """
     from PIL import Image
 
-    pixels = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pixels = eight_bit(image).permute(1, 2, 0).numpy()
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, format="PNG")
     return out.getvalue()

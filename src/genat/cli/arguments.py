@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 
     from genat.runs import Run
 
-_SHIPPED = "shipped:"
-
 
 def _run_folder(path: Path) -> Path:
     """Return a run's folder; of a detector that comes with genat a copy in runs/shipped/, made where there is none."""
-    if not str(path).startswith(_SHIPPED):
-        return path
     from genat import shipped
 
-    name = str(path).removeprefix(_SHIPPED)
+    if not str(path).startswith(shipped.PREFIX):
+        return path
+    name = str(path).removeprefix(shipped.PREFIX)
     to = Path("runs") / "shipped" / name
     if name in shipped.NAMES and to.exists():
         return to
@@ -40,6 +38,11 @@ RunFolder = Annotated[
         help="A run folder, as `genat train` makes it; or shipped:digits or shipped:emoji-faces, a copy of what comes "
         "with genat, in runs/shipped/.",
     ),
+]
+Host = Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Of the detector on the processor; PyTorch's own number by default.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Ascent steps; the run's own by default.")]

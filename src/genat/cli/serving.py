@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genat.cli.arguments import RunFolder, is_here, say
+from genat.cli.arguments import Host, Port, RunFolder, Threads, is_here, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -18,13 +18,9 @@ _MIB = 2**20
 def serve(
     run: RunFolder,
     *,
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the detector on the processor; PyTorch's own number by default.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    threads: Threads = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request's arrival to its answer.")] = 30.0,
     max_body: Annotated[float, typer.Option(min=0.001, help="MiB of a request's body.")] = 8.0,
     max_images: Annotated[int, typer.Option(min=1, help="Images in a request to score.")] = 64,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genat.cli.arguments import is_here, say
+from genat.cli.arguments import Host, Port, Threads, is_here, say
 
 _WAIT = 1  # seconds that a page has to end after the signal
 
@@ -23,13 +23,9 @@ def studio(
         ),
     ] = None,
     *,
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 7860,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the detector on the processor; PyTorch's own number by default.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    threads: Threads = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Open runs in the browser: climb, detect, compare, simulate, look.
@@ -46,7 +42,7 @@ def studio(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    opened = open_runs(runs or [Path(f"shipped:{name}") for name in shipped.NAMES], say=say)
+    opened = open_runs(runs or [Path(f"{shipped.PREFIX}{name}") for name in shipped.NAMES], say=say)
     if not is_here(host):
         say(f"anyone who reaches {host} may use the page: it asks for no key")
     from genat.studio.pages import application

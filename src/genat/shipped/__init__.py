@@ -13,6 +13,9 @@ from pathlib import Path
 NAMES = ("digits", "emoji-faces")
 """The names that `folder` knows."""
 
+PREFIX = "shipped:"
+"""What stands before such a name where a run's folder could stand."""
+
 
 def folder(name: str) -> Path:
     """Return the run folder of a detector that comes with the package, for `genat.load`; it is not to be written to.

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genat import generation, plots
+from genat import generation, plots, shipped
 from genat.ascent import Detector
 from genat.generation import Climbing
 from genat.studio.logic import markup
-from genat.studio.logic.opened import SHIPPED, Opened
+from genat.studio.logic.opened import Opened
 from genat.studio.logic.sheets import Sheet, start
 from genat.studio.logic.streaming import stream
 
@@ -80,8 +80,7 @@ class Way:
 
     def then(self, moment: Moment) -> "Way":
         """Return the way with one moment more."""
-        shown = (moment.image.clamp(0, 1) * 255).round().to(torch.uint8)
-        return replace(self, pixels=(*self.pixels, shown), logits=(*self.logits, moment.logit))
+        return replace(self, pixels=(*self.pixels, plots.eight_bit(moment.image)), logits=(*self.logits, moment.logit))
 
 
 def asked(
@@ -227,8 +226,9 @@ def python(way: Way) -> str:
         verb, masked = "edit", 'mask=generation.load_mask("mask.png", shape=run.shape), '
     how = f"steps={settings.steps}, step_size={settings.step_size!r}, strength={settings.strength!r}"
     folder, homes = repr(way.run), "assemble, generation, sources"
-    if way.run.startswith(SHIPPED):
-        folder, homes = f"shipped.folder({way.run.removeprefix(SHIPPED)!r})", "assemble, generation, shipped, sources"
+    if way.run.startswith(shipped.PREFIX):
+        name = way.run.removeprefix(shipped.PREFIX)
+        folder, homes = f"shipped.folder({name!r})", "assemble, generation, shipped, sources"
     return "\n".join(
         (
             "import genat",

@@ -9,8 +9,6 @@ from genat.runs import Run
 from genat.sources import Source
 from genat.sources.source import check_image_shape
 
-SHIPPED = "shipped:"  # before the name of a detector that comes with genat
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
@@ -77,7 +75,7 @@ def placed(name: str) -> Path:
         >>> placed("runs/digits"), placed("shipped:digits").name
         (PosixPath('runs/digits'), 'digits')
     """
-    return shipped.folder(name.removeprefix(SHIPPED)) if name.startswith(SHIPPED) else Path(name)
+    return shipped.folder(name.removeprefix(shipped.PREFIX)) if name.startswith(shipped.PREFIX) else Path(name)
 
 
 def starts_of(run: Run) -> tuple[Source | None, str]:

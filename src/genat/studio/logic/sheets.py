@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from genat import generation
+from genat import generation, plots
 from genat.sources import Noise, Source, fit_image
 from genat.studio.logic.opened import Opened
 
@@ -63,7 +63,7 @@ def drawn(opened: Opened, kind: Kind, seed: float | None) -> Sheet:
         ValueError: where the seed is out of range, or the data is not on this machine.
     """
     start = draw(opened, kind, check_seed(seed))
-    return Sheet(_bytes(start[0]), torch.zeros(start.shape[2:], dtype=torch.bool), (kind, int(seed or 0)))
+    return Sheet(plots.eight_bit(start[0]), torch.zeros(start.shape[2:], dtype=torch.bool), (kind, int(seed or 0)))
 
 
 def uploaded(path: str | Path, opened: Opened) -> tuple[Sheet, tuple[str, ...]]:
@@ -137,10 +137,6 @@ def check_seed(seed: float | None) -> int:
     if seed is None or not (math.isfinite(seed) and 0 <= seed < MAX_SEED and float(seed).is_integer()):
         raise ValueError(f"expected a seed, a whole number from 0 on, got {'nothing' if seed is None else seed}")
     return int(seed)
-
-
-def _bytes(image: Tensor) -> Tensor:
-    return (image.cpu().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _text(values: Tensor) -> str:
