@@ -106,6 +106,26 @@ def test_closing_ends_the_work_at_what_it_tells_next() -> None:
     assert ended.wait(30)
 
 
+def test_it_ends_while_it_waits_for_what_is_told() -> None:
+    over, heard, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work(tell: Callable[[int], None]) -> None:
+        try:
+            tell(0)
+            heard.wait(30)
+            tell(1)
+        finally:
+            ended.set()
+
+    looks = stream(work, ends=over.is_set)
+    assert next(looks) == 0
+    over.set()
+    assert list(looks) == []
+    assert not ended.is_set()  # the work goes on to what it tells next, which nobody hears
+    heard.set()
+    assert ended.wait(30)
+
+
 def test_an_error_comes_after_what_was_told() -> None:
     def work(tell: Callable[[int], None]) -> None:
         tell(1)

@@ -1,5 +1,6 @@
 """The studio's page as an application, and the command that opens it."""
 
+import asyncio
 import importlib.util
 import os
 import signal
@@ -7,18 +8,20 @@ import socket
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
 from genat import config, report, runs
 from genat.studio import serving
 from genat.studio.logic import open_runs, sheets
-from genat.studio.pages import application, page
+from genat.studio.pages import application, page, shared
 from genat.studio.pages.climb import _marked
+from genat.studio.pages.shared import Work
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -75,6 +78,59 @@ def test_a_box_is_marked_beside_what_was(noise_run: Path) -> None:
     assert int(twice.mask.sum()) == 20
     with pytest.raises(ValueError, match="expected four whole numbers x0,y0,x1,y1, got 'all'"):
         _marked(opened, once, "all")
+
+
+# works
+
+
+def _buttons(do: Callable[..., Iterator[dict[Any, Any]]]) -> tuple[list[Callable[[Work], Any]], gr.HTML]:
+    """Return what pressing one button, its turn, and pressing the other call, and the status."""
+
+    async def build() -> tuple[list[Callable[[Work], Any]], gr.HTML]:  # where a loop runs, Gradio starts none
+        with gr.Blocks() as blocks:
+            said = shared.status("it")
+            shared.works((gr.Button("Go"), gr.Button("Cancel")), do, set(), [said], said=said, queue="it")
+        ask, run, stop = (fn.fn for fn in blocks.fns.values())
+        state = next(one for one in blocks.blocks.values() if isinstance(one, gr.State))
+        return [ask, lambda work: run({state: work}), stop], said
+
+    return asyncio.run(build())
+
+
+def test_a_work_ends_where_it_is_cancelled_and_another_one_begins_anew() -> None:
+    def count(work: Work, _: object) -> Iterator[dict[Any, Any]]:
+        for i in range(4):
+            yield {said: i}
+            if work.cancelled:
+                break
+        yield {said: work.over()}
+
+    (ask, run, stop), said = _buttons(count)
+    work = Work()
+    stop(work)  # of nothing
+    ask(work)
+    assert list(run(work)) == [{said: words} for words in (0, 1, 2, 3, "done")]
+    ask(work)
+    goes_on = run(work)
+    assert [next(goes_on), next(goes_on)] == [{said: 0}, {said: 1}]
+    stop(work)
+    assert list(goes_on) == [{said: "cancelled"}]
+    ask(work)
+    assert stop(work) == "cancelled"  # while it waits
+    assert list(run(work)) == [{said: "cancelled"}]
+
+
+def test_what_a_work_is_refused_for_is_said_and_the_next_one_begins() -> None:
+    def refuse(*_: object) -> Iterator[dict[Any, Any]]:
+        yield {said: "begun"}
+        raise ValueError("expected <more>, got less")
+
+    (ask, run, _), said = _buttons(refuse)
+    work = Work()
+    ask(work)
+    words = "Not possible: expected &lt;more&gt;, got less"
+    assert list(run(work)) == [{said: "begun"}, {said: f'<span class="wrong">{words}</span>'}]
+    assert not work.going
 
 
 # the command

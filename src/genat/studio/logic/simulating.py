@@ -44,7 +44,14 @@ class Frame:
     line: str
 
 
-def simulate(name: str, trainer: str, *, seed: float | None, passes: float | None) -> Generator[Frame, None, None]:
+def simulate(
+    name: str,
+    trainer: str,
+    *,
+    seed: float | None,
+    passes: float | None,
+    ends: Callable[[], bool] = lambda: False,
+) -> Generator[Frame, None, None]:
     """Train on a distribution from a seed, and yield what is seen at about thirty moments.
 
     One training goes on at a time in a process, so that its seed alone decides what it does; another waits. Closing the
@@ -55,6 +62,7 @@ def simulate(name: str, trainer: str, *, seed: float | None, passes: float | Non
         trainer: by name.
         seed: of networks and draws.
         passes: forward and backward passes to spend, 20,000 to 3,300,000.
+        ends: asked ten times a second; where it is true, the iterator ends.
 
     Raises:
         ValueError: for an unknown name, a seed or passes out of range, or where a trainer's package is absent.
@@ -91,7 +99,7 @@ def simulate(name: str, trainer: str, *, seed: float | None, passes: float | Non
             watch.scatter = scatter
             how.train(toy, seeds=[number], device="cpu", watch=watch)
 
-    yield from stream(work)
+    yield from stream(work, ends=ends)
 
 
 def page(frame: Frame) -> str:

@@ -13,7 +13,9 @@ class AbandonedError(Exception):
     """Nobody looks any longer: raised in the work, at the next thing it tells."""
 
 
-def stream(work: Callable[[Callable[[Item], None]], None]) -> Generator[Item, None, None]:
+def stream(
+    work: Callable[[Callable[[Item], None]], None], *, ends: Callable[[], bool] = lambda: False
+) -> Generator[Item, None, None]:
     """Do work on a thread of its own, and yield what it tells.
 
     The work is ahead of who looks by one thing at most: what is told waits until it is taken. Closing the iterator
@@ -21,6 +23,7 @@ def stream(work: Callable[[Callable[[Item], None]], None]) -> Generator[Item, No
 
     Args:
         work: called with what it tells by.
+        ends: asked ten times a second; where it is true, the iterator ends as if it were closed.
 
     Yields:
         What was told, in order.
@@ -57,7 +60,7 @@ def stream(work: Callable[[Callable[[Item], None]], None]) -> Generator[Item, No
 
     threading.Thread(target=run, name="genat-studio", daemon=True).start()
     try:
-        while not (done.is_set() and told.empty()):
+        while not (done.is_set() and told.empty()) and not ends():
             try:
                 item = told.get(timeout=_LOOK_UP)
             except queue.Empty:

@@ -14,7 +14,18 @@ from genat.studio.logic import Opened, climbing, sheets
 from genat.studio.logic.climbing import MOST_STEPS, WHOLE, Way
 from genat.studio.logic.sheets import Kind
 from genat.studio.pages.canvas import canvas
-from genat.studio.pages.shared import AFTER, CLIMBING, QUICK, REFUSED, output, refused, runs_choice, status, told
+from genat.studio.pages.shared import (
+    CLIMBING,
+    QUICK,
+    REFUSED,
+    Work,
+    output,
+    refused,
+    runs_choice,
+    status,
+    told,
+    works,
+)
 
 _KINDS: dict[str, Kind] = {"outside data": "outside", "uniform noise": "noise"}
 
@@ -134,32 +145,26 @@ def _begin(parts: _Parts, opened: Mapping[str, Opened]) -> None:
 
 def _move(parts: _Parts, opened: Mapping[str, Opened]) -> None:
     """Say how a climb goes, ends and is looked at."""
-    used = (parts.run, parts.sheet, parts.steps, parts.step_size, parts.strength, parts.of_class)
-    settings: set[Block] = set(used)
 
-    def move(given: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+    def move(work: Work, given: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         one = opened[given[parts.run]]
-        try:
-            begin = sheets.read(given[parts.sheet], one.run.shape)
-            how = climbing.asked(
-                one,
-                steps=given[parts.steps],
-                step_size=given[parts.step_size],
-                strength=given[parts.strength],
-                kind=given[parts.of_class],
-            )
-            seen = climbing.begun(one, begin, how)
-            yield {parts.way: seen, parts.said: "climbing", parts.takes: "", parts.at: gr.Slider(interactive=False)}
-            for moment in climbing.climb(one, begin, how):
-                seen = seen.then(moment)
-                words = f"step {moment.step} of {how.steps}, logit {moment.logit:.3f}"
-                yield {parts.way: seen, parts.shown: climbing.stage(seen, moment.step), parts.said: words}
-            yield over(seen, "done")
-        except REFUSED as error:
-            yield {parts.said: refused(error)}
-
-    def stop(seen: Way | None) -> dict[Any, Any]:
-        return over(seen, "cancelled") if seen is not None and seen.logits else {parts.said: "cancelled"}
+        begin = sheets.read(given[parts.sheet], one.run.shape)
+        how = climbing.asked(
+            one,
+            steps=given[parts.steps],
+            step_size=given[parts.step_size],
+            strength=given[parts.strength],
+            kind=given[parts.of_class],
+        )
+        seen = climbing.begun(one, begin, how)
+        yield {parts.way: seen, parts.said: "climbing", parts.takes: "", parts.at: gr.Slider(interactive=False)}
+        for moment in climbing.climb(one, begin, how):
+            seen = seen.then(moment)
+            words = f"step {moment.step} of {how.steps}, logit {moment.logit:.3f}"
+            yield {parts.way: seen, parts.shown: climbing.stage(seen, moment.step), parts.said: words}
+            if work.cancelled:
+                break
+        yield over(seen, work.over())
 
     def over(seen: Way, word: str) -> dict[Any, Any]:
         last = len(seen.logits) - 1
@@ -172,9 +177,9 @@ def _move(parts: _Parts, opened: Mapping[str, Opened]) -> None:
     def look(seen: Way | None, step: float) -> Any:  # noqa: ANN401 - HTML, or nothing new
         return gr.skip() if seen is None or not seen.logits else climbing.stage(seen, int(step))
 
+    used: set[Block] = {parts.run, parts.sheet, parts.steps, parts.step_size, parts.strength, parts.of_class}
     changed = [parts.way, parts.shown, parts.said, parts.at, parts.takes]
-    moving = parts.go.click(move, settings, changed, show_progress="hidden", concurrency_id=CLIMBING)
-    parts.cancel.click(stop, parts.way, [parts.said, parts.at, parts.takes], cancels=[moving], **AFTER)
+    works((parts.go, parts.cancel), move, used, changed, said=parts.said, queue=CLIMBING)
     parts.at.input(look, [parts.way, parts.at], parts.shown, trigger_mode="always_last", **QUICK)
 
 

@@ -7,13 +7,12 @@ import gradio as gr
 
 from genat.studio.logic import Opened, comparing
 from genat.studio.logic.climbing import MOST_STEPS, Way
-from genat.studio.pages.shared import AFTER, CLIMBING, REFUSED, output, refused, status, typed
+from genat.studio.pages.shared import CLIMBING, Work, output, status, typed, works
 
 
 def tab(opened: Mapping[str, Opened]) -> None:
     """Put the tab's parts where Gradio builds, and say what each does."""
     names = list(opened)
-    ways = gr.State((), time_to_live=3600)
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             which = gr.CheckboxGroup(names, value=names[: comparing.MOST_RUNS], label="Runs, at most 6")
@@ -30,29 +29,21 @@ def tab(opened: Mapping[str, Opened]) -> None:
             picture = gr.File(label="A picture file, in the place of the seed", type="filepath", height=170)
     shown, takes = output("compare"), output("compare-takes")
 
-    def move(
-        chosen: list[str], number: float | None, path: str | None, count: str, share: float
-    ) -> Iterator[dict[Any, Any]]:
-        try:
-            yield {said: "climbing", takes: ""}
-            seen: tuple[Way, ...] = ()
-            for seen in comparing.compare(
-                opened, chosen, seed=number, picture=path, steps=typed(count, "a number of steps"), strength=share
-            ):
-                done = max(len(way.logits) for way in seen) - 1
-                yield {ways: seen, shown: comparing.page(seen), said: f"step {done}"}
-            yield {said: f"done: {len(seen)} runs", takes: comparing.settings_of(seen, opened)}
-        except REFUSED as error:
-            yield {said: refused(error)}
+    def move(work: Work, given: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        yield {said: "climbing", takes: ""}
+        seen: tuple[Way, ...] = ()
+        for seen in comparing.compare(
+            opened,
+            given[which],
+            seed=given[seed],
+            picture=given[picture],
+            steps=typed(given[steps], "a number of steps"),
+            strength=given[strength],
+        ):
+            yield {shown: comparing.page(seen), said: f"step {max(len(way.logits) for way in seen) - 1}"}
+            if work.cancelled:
+                break
+        yield {said: f"{work.over()}: {len(seen)} runs", takes: comparing.settings_of(seen, opened)}
 
-    def stop(seen: tuple[Way, ...]) -> dict[Any, Any]:
-        return {said: "cancelled", takes: comparing.settings_of(seen, opened) if seen else ""}
-
-    moving = go.click(
-        move,
-        [which, seed, picture, steps, strength],
-        [ways, shown, said, takes],
-        show_progress="hidden",
-        concurrency_id=CLIMBING,
-    )
-    cancel.click(stop, ways, [said, takes], cancels=[moving], **AFTER)
+    inputs, outputs = {which, seed, picture, steps, strength}, [shown, said, takes]
+    works((go, cancel), move, inputs, outputs, said=said, queue=CLIMBING)

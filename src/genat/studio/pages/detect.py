@@ -7,7 +7,7 @@ import gradio as gr
 
 from genat.studio.logic import Opened, detecting
 from genat.studio.logic.detecting import Row
-from genat.studio.pages.shared import AFTER, CLIMBING, REFUSED, output, refused, runs_choice, status, told, typed
+from genat.studio.pages.shared import CLIMBING, Work, output, runs_choice, status, told, typed, works
 
 
 def tab(opened: Mapping[str, Opened]) -> None:
@@ -32,32 +32,23 @@ def tab(opened: Mapping[str, Opened]) -> None:
             explain = gr.Button("Show what speaks for and against it")
             shown = output("detect-map")
 
-    def judge(name: str, files: list[str] | None, level_text: str) -> Iterator[dict[Any, Any]]:
-        try:
-            yield {said: "judging", shown: "", judged: name}
-            found: tuple[Row, ...] = ()
-            for found in detecting.judge(opened[name], files or [], alpha=typed(level_text, "a level between 0 and 1")):
-                yield {rows: found, table: detecting.page(found), said: f"{len(found)} of {len(files or [])} files"}
-            names = detecting.choices(found)
-            yield {said: detecting.summary(found), which: gr.Dropdown(names, value=names[0] if names else None)}
-        except REFUSED as error:
-            yield {said: refused(error)}
-
-    def stop(found: tuple[Row, ...]) -> dict[Any, Any]:
+    def judge(work: Work, given: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        name, files = given[run], given[images] or []
+        yield {said: "judging", shown: "", judged: name}
+        found: tuple[Row, ...] = ()
+        for found in detecting.judge(opened[name], files, alpha=typed(given[level], "a level between 0 and 1")):
+            yield {rows: found, table: detecting.page(found), said: f"{len(found)} of {len(files)} files"}
+            if work.cancelled:
+                break
         names = detecting.choices(found)
-        return {said: "cancelled", which: gr.Dropdown(names, value=names[0] if names else None)}
+        words = f"cancelled after {detecting.summary(found)}" if work.cancelled else detecting.summary(found)
+        yield {said: words, which: gr.Dropdown(names, value=names[0] if names else None)}
 
     def show(name: str, found: tuple[Row, ...], choice: str | None) -> str:
         if name not in opened:
             raise ValueError("expected images that were judged, got none")
         return detecting.mapped(opened[name], found, choice)
 
-    judging = go.click(
-        judge,
-        [run, images, level],
-        [rows, judged, table, said, which, shown],
-        show_progress="hidden",
-        concurrency_id=CLIMBING,
-    )
-    cancel.click(stop, rows, [said, which], cancels=[judging], **AFTER)
+    inputs, outputs = {run, images, level}, [rows, judged, table, said, which, shown]
+    works((go, cancel), judge, inputs, outputs, said=said, queue=CLIMBING)
     explain.click(told(show), [judged, rows, which], [shown, said], show_progress="hidden", concurrency_id=CLIMBING)

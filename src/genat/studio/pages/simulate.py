@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from genat.studio.logic import simulating
-from genat.studio.pages.shared import AFTER, REFUSED, TRAINING, output, refused, status
+from genat.studio.pages.shared import TRAINING, Work, output, status, works
 
 _PASSES = 300_000
 
@@ -29,18 +29,14 @@ def tab() -> None:
         go, cancel = gr.Button("Train", variant="primary"), gr.Button("Cancel")
     said, shown = status("simulate"), output("simulate")
 
-    def train(toy: str, how: str, number: float | None, budget: float | None) -> Iterator[tuple[Any, str]]:
+    def train(work: Work, given: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        yield {said: "training; where another one goes on, this one waits for it"}
         line = ""
-        try:
-            yield gr.skip(), "training; where another one goes on, this one waits for it"
-            for frame in simulating.simulate(toy, how, seed=number, passes=budget):
-                line = frame.line
-                yield simulating.page(frame), line
-            yield gr.skip(), f"done, {line}"
-        except REFUSED as error:
-            yield gr.skip(), refused(error)
+        for frame in simulating.simulate(
+            given[name], given[trainer], seed=given[seed], passes=given[passes], ends=lambda: work.cancelled
+        ):
+            line = frame.line
+            yield {shown: simulating.page(frame), said: line}
+        yield {said: f"{work.over()}, {line}" if line else work.over()}
 
-    training = go.click(
-        train, [name, trainer, seed, passes], [shown, said], show_progress="hidden", concurrency_id=TRAINING
-    )
-    cancel.click(lambda: "cancelled", None, said, cancels=[training], **AFTER)
+    works((go, cancel), train, {name, trainer, seed, passes}, [shown, said], said=said, queue=TRAINING)
