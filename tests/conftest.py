@@ -14,7 +14,7 @@ from torch import nn
 
 from genat import config, ranking, runs
 from genat.cli import main
-from genat.evaluation import ood, protocol
+from genat.evaluation import judge, ood, protocol
 
 hypothesis.settings.register_profile("genat", derandomize=True, deadline=None, max_examples=40)
 hypothesis.settings.load_profile("genat")
@@ -73,7 +73,7 @@ def trained_once(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make an evaluation take seconds: its classifier two epochs, its intervals few resamples."""
-    monkeypatch.setattr(protocol, "_EPOCHS", (2, 2))
+    monkeypatch.setattr(judge, "_EPOCHS", (2, 2))
     monkeypatch.setattr(ood, "auroc_interval", functools.partial(ranking.auroc_interval, resamples=50))
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import genat
 from genat import config, ranking, report, runs, shipped, sources
-from genat.evaluation import ood, protocol
+from genat.evaluation import judge, ood
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -146,7 +146,7 @@ def place(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     copy = shutil.copytree(house, tmp_path / "house", symlinks=True)
     monkeypatch.chdir(copy)
     monkeypatch.syspath_prepend(str(copy))
-    monkeypatch.setattr(protocol, "_EPOCHS", (1, 1))
+    monkeypatch.setattr(judge, "_EPOCHS", (1, 1))
     monkeypatch.setattr(ood, "auroc_interval", functools.partial(ranking.auroc_interval, resamples=20))
     fit = genat.fit
     monkeypatch.setattr(genat, "fit", lambda *given, **named: fit(*given, **(named | {"iterations": 2})))

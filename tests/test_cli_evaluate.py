@@ -58,7 +58,7 @@ def test_evaluate_refuses(run_cli: Cli, tiny_run: Path, arguments: list[object],
     assert (code, out) == (2, "")
     assert words in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("genat: ")
-    assert not (tiny_run / "evaluation").exists()
+    assert not (tiny_run / "evaluation" / "figures.json").exists()
 
 
 def test_a_run_without_records_has_no_gan_beside_it(run_cli: Cli, tiny_run: Path) -> None:

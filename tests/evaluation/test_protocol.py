@@ -12,7 +12,7 @@ from PIL import Image
 
 from genat import assemble, baselines, config, report, runs
 from genat.config import OutsideConfig
-from genat.evaluation import peer, protocol
+from genat.evaluation import judge, peer, protocol
 from genat.sources import Images, digits
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -58,6 +58,19 @@ def test_one_run_gives_one_evaluation(tiny_run: Path) -> None:
     first, again = _evaluate(run), _evaluate(run)
     for name in ("detection", "baseline", "generation", "fidelity", "inside"):
         assert first[name] == again[name]
+
+
+def test_evaluations_share_the_classifier(tiny_run: Path, tmp_path: Path) -> None:
+    run, cache = runs.load(tiny_run), tmp_path / "cache"
+    said: list[str] = []
+    first, again = (_evaluate(run, cache=cache, say=said.append) for _ in range(2))
+    assert sum(line.startswith("classifier: ") for line in said) == 1
+    assert first["generation"] == again["generation"]
+    assert not (run.folder / protocol.FOLDER / protocol.CACHE).exists()
+    (path,) = cache.glob("classifier-*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"^{path}: expected a classifier, got a damaged file .*: delete it$"):
+        _evaluate(run, cache=cache)
 
 
 def test_families_that_training_had_are_marked(tiny_yaml: Path, tmp_path: Path) -> None:
@@ -231,7 +244,9 @@ def test_images_of_another_shape_are_refused(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize(("n", "epochs"), [(1000, 30), (24_000, 30), (36_000, 20), (60_000, 12), (500_000, 2)])
-def test_a_classifier_of_many_images_sees_each_less_often(monkeypatch: pytest.MonkeyPatch, n: int, epochs: int) -> None:
+def test_a_classifier_of_many_images_sees_each_less_often(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n: int, epochs: int
+) -> None:
     taken: list[int] = []
 
     def trained(_: torch.Tensor, __: torch.Tensor, *, epochs: int, half: bool) -> torch.nn.Module:
@@ -243,7 +258,7 @@ def test_a_classifier_of_many_images_sees_each_less_often(monkeypatch: pytest.Mo
     monkeypatch.setattr(baselines, "train_classifier", trained)
     labels = torch.arange(n) % 2
     known = Images(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), labels=labels, classes=("a", "b"))
-    protocol._classifier([known], ["a", "b"], device=torch.device("cpu"), half=False, say=lambda _: None)
+    judge.classifier([known], ["a", "b"], folder=tmp_path, device=torch.device("cpu"))
     assert taken == [epochs]
 
 

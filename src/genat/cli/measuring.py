@@ -93,6 +93,13 @@ def evaluate(
     gan: Annotated[
         bool, typer.Option("--gan", help="Train a GAN on the same images for as many passes, and compare with it.")
     ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that keeps what evaluations of several runs share: the classifier, and the real images' "
+            "features; the run's own by default."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure generation, and detection, clean and under attack, on data that nothing was chosen on."""
@@ -121,6 +128,7 @@ def evaluate(
         attack_steps=attack_steps,
         features=features,
         gan=gan,
+        cache=cache,
         command=command_line(),
         say=say,
     )

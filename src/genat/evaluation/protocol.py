@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from genat import assemble, baselines, checkpoints, detection, networks
 from genat.balls import L2Ball
 from genat.baselines import Classifier
-from genat.evaluation import generated, peer
+from genat.evaluation import generated, judge, peer
 from genat.evaluation.families import families, seen
 from genat.evaluation.ood import OodTable, as_dicts, ood_table
 from genat.generation import Climbing, sample
@@ -25,7 +24,6 @@ from genat.sources import Images
 
 FOLDER, FIGURES, LOGITS, CACHE = "evaluation", "figures.json", "logits.safetensors", "features"
 _SEED = 2**31  # of the evaluation's samples: far from the seeds a person looks at
-_EPOCHS, _VISITS = (2, 30), 720_000  # of the classifier: fewest and most, and images seen in all between them
 
 
 def evaluate(
@@ -38,6 +36,7 @@ def evaluate(
     attack_steps: int = 100,
     features: str | None = None,
     gan: bool = False,
+    cache: Path | None = None,
     command: str = "genat evaluate",
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -62,6 +61,8 @@ def evaluate(
         features: that samples are compared with real images by, as in `genat.evaluation.generated.kind`; None
             chooses, and says where nothing can be measured: where an extra is missing, or images are too few.
         gan: compare with a GAN that is trained for as many passes as the run, see `genat.evaluation.peer.gan`.
+        cache: a folder that keeps the classifier and the real images' features for evaluations to come, of other runs
+            on the same data, too; None keeps them in the run's.
         command: what a person typed, for the record.
         say: called with a line as each part begins.
 
@@ -84,7 +85,10 @@ def evaluate(
     device = assemble.device(run.config)
     detector = networks.Hosted(copy.deepcopy(run.detector), device)
     half = assemble.half(run.config)
-    classifier = _classifier(known, classes, device=device, half=half, say=say) if len(classes) > 1 else None
+    cache = run.folder / FOLDER / CACHE if cache is None else cache
+    classifier = None
+    if len(classes) > 1:
+        classifier = judge.classifier(known, classes, folder=cache, device=device, half=half, say=say)
     figures: dict[str, Any] = {
         "inside": {"n": len(inside), "part": part, "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
@@ -101,6 +105,7 @@ def evaluate(
         kind=kind,
         required=gan or features is not None,
         gan=gan,
+        cache=cache,
         say=say,
     )
     figures |= measured
@@ -178,6 +183,7 @@ def _generation(
     kind: str,
     required: bool,
     gan: bool,
+    cache: Path,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the sections `generation` and `fidelity`, each where it can be measured, and the latter's pictures."""
@@ -203,14 +209,14 @@ def _generation(
         **Climbing(**{**how, "chunk": 250}),
     )
     if classifier is not None:
-        labels = _labels(inside, classes)
+        labels = judge.indices(inside, classes)
         figures["generation"] = generated.recognition(classifier, made, real, train, labels=labels)
         figures["generation"] |= {"classes": list(classes), "passes_per_sample": made.passes}
         figures["generation"] |= {name: how[name] for name in ("steps", "step_size", "shrink", "rule")}
         figures["generation"] |= {"tries": run.config.sampling.tries, "climbs": made.climbs}
     if extractor is not None:
         say(f"fidelity: on {extractor.name} features")
-        chosen, cache = generated.some_of(real, 2 * n), run.folder / FOLDER / CACHE
+        chosen = generated.some_of(real, 2 * n)
         close, found = generated.closeness(made, chosen, train, extractor=extractor, peer=rival, cache=cache)
         of_samples = detection.logits(detector, made.images)
         shown = generated.pictures(made.images, found, train, logits=of_samples)
@@ -228,23 +234,5 @@ def _classes(known: Sequence[Images]) -> list[str]:
     return [known[0].classes[label] for label in sorted(labels)]
 
 
-def _labels(images: Images, classes: Sequence[str]) -> Tensor | None:
-    """Return labels as indices into these classes, None where there are none or an image is of another class."""
-    names = [images.classes[index] for index in _indices(images)]
-    return torch.tensor([classes.index(name) for name in names]) if names and {*names} <= {*classes} else None
-
-
 def _indices(images: Images) -> list[int]:
     return [] if images.labels is None else images.labels.tolist()
-
-
-def _classifier(
-    known: Sequence[Images], classes: Sequence[str], *, device: torch.device, half: bool, say: Callable[[str], None]
-) -> Classifier:
-    """Return a plain classifier of all of the target's images that nothing is measured on."""
-    n, (fewest, most) = sum(map(len, known)), _EPOCHS
-    epochs = min(most, max(fewest, _VISITS // n))
-    say(f"classifier: {epochs} epochs of {n:,} real images of {len(classes)} classes")
-    labels = [found for part in known if (found := _labels(part, classes)) is not None]
-    images = torch.cat([part.tensor() for part in known]).to(device)
-    return baselines.train_classifier(images, torch.cat(labels).to(device), epochs=epochs, half=half).cpu()
