@@ -2,10 +2,12 @@
 
 The plain loop is written the plain way: single precision, weights as PyTorch lays them out, means and deviations made
 into tensors at every forward, target and outside data going forward apart, two more forwards for a clean AUROC, both
-AUROCs by scikit-learn on the processor, values fetched one by one. Both learn from the same batches. Beside the ratios
-stand the floating-point operations of a step's products, the share of this machine's matmul peak, the share of the rate
-at which the network's layers run one by one in their better layout, images a second where a batch only climbs, and peak
-memory. Usage: python -m benchmarks.step [--rounds 7] [--cases convnet,resnet]. Writes results/benchmarks/step.json.
+AUROCs by scikit-learn on the processor, values fetched one by one. Both learn from the same batches, and a step of one
+follows each step of the other, so that a machine that is slower for a while is slower for both. Beside the ratios stand
+the floating-point operations of a step's products, the share of this machine's matmul peak and of the rate at which the
+network's layers run one by one in their better layout, both of the fastest step, images a second where a batch only
+climbs, and peak memory. Usage: python -m benchmarks.step [--rounds 7] [--cases convnet,resnet]. Writes
+results/benchmarks/step.json.
 """
 
 import argparse
@@ -121,27 +123,30 @@ def plain_step(network: nn.Module, optimizer: torch.optim.Optimizer, inside: Ten
     return float(roc_auc_score(labels.numpy(), logits.detach().numpy())) + loss.item()
 
 
-def plain(case: Case, *, steps: int) -> tuple[nn.Module, list[float]]:
-    """Return the plainly trained network and the seconds of each step."""
-    network, data = plain_network(case), as_source(case.samples())
-    times: list[float] = []
-    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE, betas=_BETAS)
-    for step in range(steps):
-        draws = (step_generator(0, step, name) for name in ("target", "outside"))
-        inside, outside = (data.draw(case.batch, generator=draw) for draw in draws)
-        began = time.perf_counter()
-        plain_step(network, optimizer, inside, outside, case.steps)
-        times.append(time.perf_counter() - began)
-    return network, times
+class Plain:
+    """A plainly trained network, and how long each step of it took."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.network, self.data = case, plain_network(case), as_source(case.samples())
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE, betas=_BETAS)
+        self.times: list[float] = []
+
+    def step(self) -> None:
+        draws = (step_generator(0, len(self.times), name) for name in ("target", "outside"))
+        inside, outside = (self.data.draw(self.case.batch, generator=draw) for draw in draws)
+        self.times.append(_seconds(lambda: plain_step(self.network, self.optimizer, inside, outside, self.case.steps)))
 
 
-def ours(case: Case, *, steps: int, half: bool = False) -> tuple[nn.Module, list[float]]:
+def ours(
+    case: Case, *, steps: int, half: bool = False, between: Callable[[], object] = lambda: None
+) -> tuple[nn.Module, list[float]]:
     """Return the network that `genat.fit` trained, laid out as in a run, and the seconds of each step."""
     network = laid_out(case)
     times: list[float] = []
 
     def callback(step: Step) -> None:
         times.append(step.seconds)
+        between()
 
     genat.fit(
         network,
@@ -163,38 +168,36 @@ def laid_out(case: Case) -> nn.Module:
     return assemble.detector(Config(network=case.network, network_options=case.options), case.shape)
 
 
-def ways(case: Case) -> dict[str, Callable[[int], list[float]]]:
-    """Return what is timed: functions from a number of steps to their seconds."""
-    made: dict[str, Callable[[int], list[float]]] = {
-        "plain": lambda steps: plain(case, steps=steps)[1],
-        "ours": lambda steps: ours(case, steps=steps)[1],
-    }
-    if assemble.half(Config(precision="auto")):
-        made["half"] = lambda steps: ours(case, steps=steps, half=True)[1]
-    return made
+def beside(case: Case, *, half: bool) -> tuple[list[float], list[float]]:
+    """Return the seconds of our steps and of the plain loop's, one of which follows each of ours."""
+    plain = Plain(case)
+    _, times = ours(case, steps=_WARM + case.timed, half=half, between=plain.step)
+    return times[_WARM:], plain.times[_WARM:]
 
 
 def measure(case: Case, *, rounds: int) -> dict[str, Any]:
     """Return the times of a training step each way, their ratios to the plain loop's, and what they are shares of."""
-    timed = ways(case)
-    seconds: dict[str, list[float]] = {}
+    ways = {"ours": False} | ({"half": True} if assemble.half(Config(precision="auto")) else {})
+    seconds: dict[str, list[float]] = {way: [] for way in ("plain", *ways)}
+    ratios: dict[str, list[float]] = {way: [] for way in ways}
     peaks: list[float] = []
-    for number in range(rounds):
-        for way in list(timed)[:: (-1) ** number]:  # each goes first in turn
-            times = timed[way](_WARM + case.timed)[_WARM:]
-            seconds.setdefault(way, []).append(statistics.median(times))
+    for _ in range(rounds):
+        for way, half in ways.items():
+            mine, plain = beside(case, half=half)
+            ratios[way].append(statistics.median(b / a for a, b in zip(mine, plain, strict=True)))
+            seconds[way] += mine
+            seconds["plain"] += plain
         peaks.append(matmul_peak())
     climbs = sampling(case, rounds=rounds)
     row: dict[str, Any] = {f"{way}_ms": 1e3 * statistics.median(times) for way, times in seconds.items()}
-    for way in list(seconds)[1:]:
-        row[way] = spread([b / a for a, b in zip(seconds[way], seconds["plain"], strict=True)])
+    row |= {way: spread(found) for way, found in ratios.items()}
     row["sampling"] = spread([b / a for a, b in zip(climbs["ours"], climbs["plain"], strict=True)])
-    own = statistics.median(seconds["ours"])
+    own, fastest = statistics.median(seconds["ours"]), min(seconds["ours"])
     row["samples_a_second"] = case.batch / statistics.median(climbs["ours"])
     row["images_a_second"], row["ascent_steps_a_second"] = case.batch / own, case.steps / own
-    row["gflop"], row["matmul_gflops"] = operations(case) / 1e9, max(peaks)
-    row["share_of_peak"] = row["gflop"] / own / max(peaks)
-    row["share_of_layers"] = layer_by_layer(case, rounds=rounds) / own
+    row["gflop"], row["matmul_gflops"], row["fastest_ms"] = operations(case) / 1e9, max(peaks), 1e3 * fastest
+    row["share_of_peak"] = row["gflop"] / fastest / max(peaks)
+    row["share_of_layers"] = layer_by_layer(case, rounds=rounds) / fastest
     row["memory_mb"] = {str(steps): peak_memory(replace(case, steps=steps)) for steps in (5, 40)}
     return row
 
@@ -204,18 +207,18 @@ def spread(ratios: Sequence[float]) -> dict[str, float]:
 
 
 def sampling(case: Case, *, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds that a batch's climb of K steps takes each way, a median a round."""
-    ours, plainly, starts = laid_out(case).eval(), plain_network(case).eval(), case.samples(case.batch)
+    """Return the seconds that a batch's climb of K steps takes each way, one after the other, after a first round."""
+    mine, plain, starts = laid_out(case).eval(), plain_network(case).eval(), case.samples(case.batch)
     climbs: dict[str, Callable[[], object]] = {
-        "ours": lambda: ascend(ours, starts, steps=case.steps, step_size=_SIZE),
-        "plain": lambda: plain_climb(plainly, starts, case.steps),
+        "ours": lambda: ascend(mine, starts, steps=case.steps, step_size=_SIZE),
+        "plain": lambda: plain_climb(plain, starts, case.steps),
     }
     found: dict[str, list[float]] = {way: [] for way in climbs}
-    for number in range(rounds + 1):
-        for way in list(climbs)[:: (-1) ** number]:
-            times = [_seconds(climbs[way]) for _ in range(case.timed)]
-            if number:  # the first round warms up
-                found[way].append(statistics.median(times))
+    for number in range(1 + rounds * case.timed):
+        for way in list(climbs)[:: (-1) ** number]:  # each goes first in turn
+            seconds = _seconds(climbs[way])
+            if number:
+                found[way].append(seconds)
     return found
 
 
