@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from genat.baselines import gan
 from genat.baselines.gan import GanFitted, generate, train_gan
-from genat.baselines.images import image_generator, spectral
+from genat.baselines.images import image_generator, mirrored_generator, spectral
 from genat.networks import Together, build, parameter_count
 from genat.sources import Samples
 
@@ -82,6 +83,52 @@ def test_sides_that_it_does_not_make(shape: tuple[int, ...]) -> None:
 def test_numbers_below_one(name: str) -> None:
     with pytest.raises(ValueError, match=f"expected {name} to be at least 1, got 0"):
         image_generator(SHAPE, seed=0, **{name: 0})
+
+
+# the mirrored generator
+
+
+MIRRORED: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((1, 28, 28), {"channels": (64, 128), "hidden": (512, 256)}),
+    ((3, 32, 32), {"channels": (48, 96), "flat": (192,), "hidden": (256,)}),
+    ((3, 32, 48), {"channels": (32, 64, 128), "flat": (128, 96), "hidden": ()}),
+]
+
+
+@pytest.mark.parametrize(("shape", "options"), MIRRORED)
+def test_it_mirrors_a_strided_convnet_in_parameters_and_arithmetic(
+    shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    mirrored, own = (
+        mirrored_generator(shape, **options, seed=0).eval(),
+        build("strided_convnet", shape, options, seed=0),
+    )
+    with torch.no_grad(), FlopCounterMode(display=False) as made:
+        images = mirrored(10 * normal(2, 100))
+    with torch.no_grad(), FlopCounterMode(display=False) as seen:
+        own(images)
+    assert images.shape == (2, *shape)
+    assert ((images >= 0) & (images <= 1)).all()
+    assert 0.9 < made.get_total_flops() / seen.get_total_flops() < 1.1
+    sizes = parameter_count(mirrored), parameter_count(own)
+    assert abs(sizes[0] - sizes[1]) < 1.1 * 100 * (options["hidden"] or (shape[1] * shape[2] * 96 // 64,))[-1]
+
+
+def test_one_seed_gives_one_mirrored_generator_and_leaves_the_global_state() -> None:
+    before = torch.get_rng_state()
+    one, again, other = (mirrored_generator(SHAPE, channels=(2,), seed=seed) for seed in (3, 3, 4))
+    assert weights(one).equal(weights(again))
+    assert not weights(one).equal(weights(other))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_what_cannot_be_mirrored() -> None:
+    words = r"expected channels, and sides that are multiples of 2 to their number, got \(1, 28, 28\)"
+    for channels in ((2, 2, 2), ()):
+        with pytest.raises(ValueError, match=words):
+            mirrored_generator((1, 28, 28), channels=channels, seed=0)
+    with pytest.raises(ValueError, match=r"expected latent and widths >= 1, got 100, \(2,\), \(0,\) and \(\)"):
+        mirrored_generator((1, 28, 28), channels=(2,), flat=(0,), seed=0)
 
 
 # spectral normalisation

@@ -40,7 +40,9 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def none(
         generator: Together, detector: Together, target: Images, *, iterations: int, batch_size: int, **options: object
     ) -> GanFitted:
-        asked.append(options | {"target": target, "detector": detector, "batch_size": batch_size})
+        asked.append(
+            options | {"target": target, "generator": generator, "detector": detector, "batch_size": batch_size}
+        )
         return GanFitted(generator.eval(), detector.eval(), 5 * batch_size * iterations, {})
 
     monkeypatch.setattr(peer, "train_gan", none)
@@ -171,6 +173,19 @@ def test_between_two_widths_the_nearer_is_taken() -> None:
         assert peer._nearest(lambda one: networks.small_convnet((1, 8, 8), width=one), size) == width
 
 
+def test_the_generator_of_another_convolutional_network_has_about_its_parameters(
+    tiny_yaml: Path, tmp_path: Path, untrained: list[dict[str, Any]]
+) -> None:
+    run, _ = runs.train(
+        config.load(tiny_yaml, ["network=small_convnet", "network_options={width: 2}"]), tmp_path / "run"
+    )
+    width = peer.gan(run, assemble.target(run.config).train, n=1).settings.width
+    assert width is not None
+    assert parameter_count(untrained[0]["detector"].member(0)) == parameter_count(run.detector)
+    counts = [parameter_count(image_generator((1, 8, 8), latent=100, width=one, seed=0)) for one in (width, width + 1)]
+    assert abs(counts[0] - parameter_count(run.detector)) <= abs(counts[1] - parameter_count(run.detector))
+
+
 def test_the_discriminator_of_a_convolutional_run_is_its_network(
     tiny_yaml: Path, tmp_path: Path, untrained: list[dict[str, Any]]
 ) -> None:
@@ -183,12 +198,13 @@ def test_the_discriminator_of_a_convolutional_run_is_its_network(
     assert [name for name in inside if name != "_Spectral"] == own
     assert inside.count("_Spectral") == 3
     assert asked["half"] is True
-    width = made.settings.width
-    size, counts = (
-        parameter_count(run.detector),
-        [parameter_count(image_generator((1, 8, 8), latent=100, width=one, seed=0)) for one in (width, width + 1)],
-    )
-    assert abs(counts[0] - size) <= abs(counts[1] - size)
+    assert made.settings.width is None
+    mirrored = [type(layer).__name__ for layer in asked["generator"].member(0)]
+    assert [name for name in mirrored if name in {"Linear", "ConvTranspose2d"}] == [
+        "Linear",
+        "Linear",
+        "ConvTranspose2d",
+    ]
 
 
 # kept

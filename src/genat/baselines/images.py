@@ -1,7 +1,8 @@
 """What a GAN of images is made of: DCGAN's generator and numbers, and spectral normalisation of a detector."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -36,7 +37,7 @@ class Dcgan:
 
     Attributes:
         iterations, batch_size, betas, r1, latent, ema: of the training, as in `baselines.gan.train_gan`.
-        width: of `networks.small_convnet` and `image_generator`.
+        width: of `networks.small_convnet` and `image_generator`; None where the generator is a `mirrored_generator`.
         rate: of both networks.
 
     References:
@@ -51,7 +52,7 @@ class Dcgan:
     """
 
     iterations: int
-    width: int
+    width: int | None
     batch_size: int = 64
     rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -124,20 +125,102 @@ def image_generator(shape: Sequence[int], *, latent: int = 100, width: int = 24,
         if value < 1:
             raise ValueError(f"expected {name} to be at least 1, got {value}")
     channels = 8 * width
+    with _drawn(seed):
+        layers = [*_projection(latent, (channels, side, side))]
+        for _ in range(doublings - 1):
+            layers += _doubling(channels, channels // 2)
+            channels //= 2
+        return _generator([*layers, nn.ConvTranspose2d(channels, outputs, 4, stride=2, padding=1)])
+
+
+def mirrored_generator(
+    shape: Sequence[int],
+    *,
+    channels: Sequence[int],
+    flat: Sequence[int] = (),
+    hidden: Sequence[int] = (),
+    latent: int = 100,
+    seed: int,
+) -> nn.Module:
+    """Build the mirror of `networks.strided_convnet`: its layers the other way, with about its arithmetic a pass.
+
+    The noise goes through linear layers of the hidden widths, last first, then 3x3 convolutions, then 4x4 transposed
+    ones of stride 2. Batch normalisation, activations and initial weights are those of `image_generator`. For channels
+    of 64 and 128 and a hidden layer of 1024 this is the generator of InfoGAN for MNIST, with which GANs were compared
+    on Fashion-MNIST by Lucic et al.
+
+    Args:
+        shape: `(C, H, W)`, sides multiples of 2 to the number of `channels`.
+        channels, flat, hidden: those of the detector.
+        latent: coordinates of the noise.
+        seed: of the initial weights; the global random state is put back.
+
+    Returns:
+        A module `(N, latent) -> (N, C, H, W)` with values in [0, 1].
+
+    Raises:
+        ValueError: where an argument is out of its range.
+
+    References:
+        InfoGAN (Chen, Duan, Houthooft, Schulman, Sutskever, Abbeel, 2016) https://arxiv.org/abs/1606.03657
+        Are GANs Created Equal? A Large-Scale Study (Lucic, Kurach, Michalski, Gelly, Bousquet, 2018)
+        https://arxiv.org/abs/1711.10337
+
+    Example:
+        >>> from genat.networks import build, parameter_count
+        >>> options = {"channels": (64, 128), "hidden": (512, 256)}
+        >>> generator = mirrored_generator((1, 28, 28), **options, seed=0)
+        >>> tuple(generator(torch.zeros(2, 100)).shape), parameter_count(generator)
+        ((2, 1, 28, 28), 3501953)
+        >>> parameter_count(build("strided_convnet", (1, 28, 28), options, seed=0))
+        3475649
+    """
+    outputs, height, breadth = image_shape(shape)
+    halved = 2 ** len(channels)
+    if not channels or height % halved or breadth % halved:
+        raise ValueError(f"expected channels, and sides that are multiples of 2 to their number, got {tuple(shape)}")
+    if min([latent, *channels, *flat, *hidden]) < 1:
+        raise ValueError(f"expected latent and widths >= 1, got {latent}, {channels}, {flat} and {hidden}")
+    with _drawn(seed):
+        layers: list[nn.Module] = []
+        for width in reversed(hidden):
+            layers += [nn.Linear(latent, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+            latent = width
+        kept = [channels[-1], *flat]
+        layers += _projection(latent, (kept[-1], height // halved, breadth // halved))
+        for inputs, made in zip(kept[:0:-1], kept[-2::-1], strict=True):
+            layers += [nn.Conv2d(inputs, made, 3, padding=1, bias=False), nn.BatchNorm2d(made), nn.ReLU()]
+        for inputs, made in zip(channels[:0:-1], channels[-2::-1], strict=True):
+            layers += _doubling(inputs, made)
+        return _generator([*layers, nn.ConvTranspose2d(channels[0], outputs, 4, stride=2, padding=1)])
+
+
+@contextmanager
+def _drawn(seed: int) -> Iterator[None]:
+    """Draw weights from a seed and put the global random state back."""
     with torch.random.fork_rng(devices=[]):
         # the CPU's generator alone: torch.manual_seed would reseed the accelerators, which are not forked here
         torch.default_generator.manual_seed(seed)
-        layers: list[nn.Module] = [nn.Linear(latent, channels * side * side, bias=False)]
-        layers += [nn.Unflatten(1, (channels, side, side)), nn.BatchNorm2d(channels), nn.ReLU()]
-        for _ in range(doublings - 1):
-            layers += [nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False)]
-            channels //= 2
-            layers += [nn.BatchNorm2d(channels), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(channels, outputs, 4, stride=2, padding=1), nn.Sigmoid()]
-        for layer in layers:
-            if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
-                nn.init.normal_(layer.weight, std=_DEVIATION)
-    return nn.Sequential(*layers)
+        yield
+
+
+def _projection(inputs: int, shape: tuple[int, int, int]) -> list[nn.Module]:
+    channels, height, breadth = shape
+    linear = nn.Linear(inputs, channels * height * breadth, bias=False)
+    return [linear, nn.Unflatten(1, shape), nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def _doubling(inputs: int, outputs: int) -> list[nn.Module]:
+    layer = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _generator(layers: Sequence[nn.Module]) -> nn.Module:
+    """Return layers with DCGAN's initial weights, and the sigmoid at the end."""
+    for layer in layers:
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=_DEVIATION)
+    return nn.Sequential(*layers, nn.Sigmoid())
 
 
 def spectral(detector: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """A GAN to set beside a run: as large as its detector, on the same images, for as many passes."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from genat import assemble, checkpoints, networks, plots, runs
 from genat.baselines.gan import GanStep, generate, train_gan
-from genat.baselines.images import Dcgan, image_generator, spectral
+from genat.baselines.images import Dcgan, image_generator, mirrored_generator, spectral
 from genat.evaluation.keeping import keep, kept
 from genat.networks import Together, parameter_count
 from genat.runs import Run
@@ -101,8 +102,8 @@ def gan(
 
     It sees the same images with the same augmentation, from the run's own seed and in its precision. Its discriminator
     is the run's network, or, where that has no convolutions, a `small_convnet` of, as nearly as whole widths allow, as
-    many parameters; the generator has about as many again. The generator is kept in `samples-gan/` with what it was
-    trained on, and read from there as long as that is the same.
+    many parameters; the generator has about as many again, and mirrors a `strided_convnet`. The generator is kept in
+    `samples-gan/` with what it was trained on, and read from there as long as that is the same.
 
     Args:
         run: as `genat.load` gives it.
@@ -117,13 +118,13 @@ def gan(
         DivergenceError: where the GAN's weights do not stay finite.
     """
     budget, config = passes(run), run.config
-    seed, (discriminator, settings) = config.seed, _pair(run, budget)
-    blank = image_generator(run.shape, latent=settings.latent, width=settings.width, seed=seed)
+    seed, (discriminator, blank, settings) = config.seed, _pair(run, budget)
     path = run.folder / FOLDER / GENERATOR
     half = assemble.half(config)
     record = {
         "settings": asdict(settings),
         "discriminator": parameter_count(discriminator),
+        "generator": parameter_count(blank),
         "network": [config.network, config.network_options],
         "half": half,
         "seed": seed,
@@ -145,21 +146,30 @@ def gan(
     return Peer(images, settings, seed, int(made["passes"]), budget, float(made["seconds"]))
 
 
-def _pair(run: Run, budget: int) -> tuple[nn.Module, Dcgan]:
-    """Return the discriminator, and the settings with the width of a generator of about as many parameters."""
-    config, size = run.config, parameter_count(run.detector)
-    own = networks.build(config.network, run.shape, config.network_options, seed=config.seed)
-    if any(isinstance(layer, nn.Conv2d) for layer in own.modules()):
-        discriminator = own
-        latent = Dcgan(1, 1).latent
-        width = _nearest(lambda width: image_generator(run.shape, latent=latent, width=width, seed=config.seed), size)
+def _pair(run: Run, budget: int) -> tuple[nn.Module, nn.Module, Dcgan]:
+    """Return the discriminator, a generator of about as many parameters, and the settings."""
+    config, size, settings = run.config, parameter_count(run.detector), Dcgan(1, None)
+    seed, latent = config.seed, settings.latent
+    discriminator = networks.build(config.network, run.shape, config.network_options, seed=seed)
+    if config.network == "strided_convnet":
+        defaults = inspect.signature(networks.strided_convnet).parameters
+        layers: Any = {
+            name: tuple(config.network_options.get(name, defaults[name].default))
+            for name in ("channels", "flat", "hidden")
+        }
+        generator = mirrored_generator(run.shape, **layers, latent=latent, seed=seed)
+    elif any(isinstance(layer, nn.Conv2d) for layer in discriminator.modules()):
+        width = _nearest(lambda width: image_generator(run.shape, latent=latent, width=width, seed=seed), size)
+        generator = image_generator(run.shape, latent=latent, width=width, seed=seed)
+        settings = replace(settings, width=width)
     else:
         width = _nearest(lambda width: networks.small_convnet(run.shape, width=width), size)
-        discriminator = networks.build("small_convnet", run.shape, {"width": width}, seed=config.seed)
-    settings = Dcgan(1, width)
+        discriminator = networks.build("small_convnet", run.shape, {"width": width}, seed=seed)
+        generator = image_generator(run.shape, latent=latent, width=width, seed=seed)
+        settings = replace(settings, width=width)
     if budget < settings.each:
         raise ValueError(f"expected a run of at least {settings.each} passes to set a GAN beside, got {budget}")
-    return discriminator, replace(settings, iterations=budget // settings.each)
+    return discriminator, generator, replace(settings, iterations=budget // settings.each)
 
 
 def _nearest(build: Callable[[int], nn.Module], size: int) -> int:
