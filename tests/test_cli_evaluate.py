@@ -51,6 +51,7 @@ def test_what_could_not_be_measured_is_one_line(run_cli: Cli, tiny_run: Path, mo
     [
         (["--features", "vgg"], "expected features among classifier, efficientnet, inception, got vgg"),
         (["--gan", "--samples", 5], "expected at least 6 samples and 12 held-out images"),
+        (["ood", "--devices", 2], "expected one process for ood, got several"),
     ],
 )
 def test_evaluate_refuses(run_cli: Cli, tiny_run: Path, arguments: list[object], words: str) -> None:

@@ -270,6 +270,16 @@ def test_a_run_of_two_processes_is_a_run(tmp_path: Path) -> None:
         assert len(found[f"pictures {devices}"]) == 23
     assert found["1"] == found["2"]
     assert found["pictures 1"] == found["pictures 2"]
+    few = ["--samples", "21", "--outside", "5", "--attack-steps", "2", "--json"]
+    for devices in ("1", "2"):
+        line = [sys.executable, "-m", "genat", "evaluate", str(tmp_path / "one"), "--devices", devices, *few]
+        done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True, timeout=240)
+        found[devices] = json.loads(done.stdout)
+        found[f"lines {devices}"] = done.stderr.splitlines()
+    for section in ("inside", "generation", "fidelity", "detection", "baseline"):
+        assert found["1"][section] == found["2"][section]
+    assert [line for line in found["lines 2"] if line.startswith("classifier:")] == []  # read
+    assert sum(line.startswith("detection: ") for line in found["lines 2"]) == 1
     resumed = [*ways["one"][:4], "--resume", "--run", str(tmp_path / "own"), "--json"]
     done = subprocess.run(resumed, env=environment(), capture_output=True, text=True, check=True, timeout=240)
     assert "resumed after step 20" in done.stderr

@@ -100,13 +100,20 @@ def evaluate(
             "features; the run's own by default."
         ),
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="How many processes share samples and attacks; else 1.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure generation, and detection, clean and under attack, on data that nothing was chosen on."""
     from genat import runs
     from genat.evaluation.protocol import evaluate as run_evaluation
     from genat.sources import image_folder
+    from genat.training import Crew
 
+    crew = Crew(devices)
+    if protocol is not None and crew.several:
+        raise ValueError(f"expected one process for {protocol}, got several")
     loaded = runs.load(run, say=say)
     size = (loaded.shape[1], loaded.shape[2])
     images = None if data is None else image_folder(data, size=size, mode="L" if loaded.shape[0] == 1 else "RGB")
@@ -129,10 +136,12 @@ def evaluate(
         features=features,
         gan=gan,
         cache=cache,
+        crew=crew,
         command=command_line(),
         say=say,
     )
-    show(loaded, figures, print_figures, as_json=as_json)
+    if crew.leads:
+        show(loaded, figures, print_figures, as_json=as_json)
 
 
 def show(run: "Run", figures: dict[str, Any], printed: Callable[[dict[str, Any]], None], *, as_json: bool) -> None:

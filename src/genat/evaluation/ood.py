@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from genat.ascent import Detector
 from genat.balls import Ball
 from genat.detection import logits
 from genat.ranking import aupr, auroc, auroc_interval, fpr_at_tpr
+from genat.training.devices import shared
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ def ood_table(
     restarts: int = 1,
     seed: int = 0,
     check_convergence: bool = True,
+    fabric: "Fabric | None" = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> OodTable:
     """Measure how well the logit ranks the target above each family of outside data, clean and under attack.
@@ -114,7 +119,9 @@ def ood_table(
         restarts: of the attack that starts at random.
         seed: of the attacks and the intervals; every row begins anew from it.
         check_convergence: attack again with twice the steps, at twice the cost.
-        callback: called with (rows done, rows in all) after each row.
+        fabric: a launched Lightning Fabric, whose processes share the rows; each returns all of them, those of one
+            process on the same machine but for rounding.
+        callback: called with (rows done, rows in all) after each row that this process makes.
 
     Returns:
         Rows and logits: for each family in order its clean row and one row a ball.
@@ -138,26 +145,30 @@ def ood_table(
     """
     _check(inside, families, balls=balls, seen=seen)
     of_inside = logits(detector, inside)
-    total = len(families) * (1 + len(balls))
-    rows: list[OodRow] = []
-    kept = {"target": of_inside}
-    for family, outside in families.items():
+    cells: list[tuple[str, Ball | None]] = [(family, ball) for family in families for ball in (None, *balls)]
+    done = 0
+
+    def make(family: str, ball: Ball | None) -> tuple[OodRow, Tensor]:
+        nonlocal done
+        outside = families[family]
         scored = partial(row, of_inside, family=family, seen=family in seen, seed=seed)
         attack = partial(worst_case, detector, outside, restarts=restarts, seed=seed)
-        for ball in (None, *balls):
-            if ball is None:
-                values = logits(detector, outside)
-                rows.append(scored(values))
-            else:
-                attacked = attack(ball=ball, steps=steps)
-                again = attack(ball=ball, steps=2 * steps).logits if check_convergence else None
-                values = attacked.logits
-                figures = scored(values, ball=ball, each=attacked.each, evaluations=attacked.evaluations, doubled=again)
-                rows.append(figures)
-            kept[label(family, rows[-1].norm, rows[-1].radius)] = values
-            if callback is not None:
-                callback(len(rows), total)
-    return OodTable(tuple(rows), kept)
+        if ball is None:
+            values = logits(detector, outside)
+            made = scored(values)
+        else:
+            attacked = attack(ball=ball, steps=steps)
+            again = attack(ball=ball, steps=2 * steps).logits if check_convergence else None
+            values = attacked.logits
+            made = scored(values, ball=ball, each=attacked.each, evaluations=attacked.evaluations, doubled=again)
+        done += 1
+        if callback is not None:
+            callback(done, len(cells))
+        return made, values
+
+    found = shared([partial(make, *cell) for cell in cells], fabric)
+    kept = {"target": of_inside} | {label(made.family, made.norm, made.radius): values for made, values in found}
+    return OodTable(tuple(made for made, _ in found), kept)
 
 
 def row(

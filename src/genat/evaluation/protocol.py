@@ -4,9 +4,12 @@ import copy
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,11 +19,16 @@ from genat.balls import L2Ball
 from genat.baselines import Classifier
 from genat.evaluation import generated, judge, peer
 from genat.evaluation.families import families, seen
+from genat.evaluation.fidelity import Extractor
 from genat.evaluation.ood import OodTable, as_dicts, ood_table
 from genat.generation import Climbing, sample
 from genat.provenance import provenance
 from genat.runs import Run
 from genat.sources import Images
+from genat.training import Crew
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 FOLDER, FIGURES, LOGITS, CACHE = "evaluation", "figures.json", "logits.safetensors", "features"
 _SEED = 2**31  # of the evaluation's samples: far from the seeds a person looks at
@@ -37,6 +45,7 @@ def evaluate(
     features: str | None = None,
     gan: bool = False,
     cache: Path | None = None,
+    crew: Crew | None = None,
     command: str = "genat evaluate",
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -63,11 +72,13 @@ def evaluate(
         gan: compare with a GAN that is trained for as many passes as the run, see `genat.evaluation.peer.gan`.
         cache: a folder that keeps the classifier and the real images' features for evaluations to come, of other runs
             on the same data, too; None keeps them in the run's.
+        crew: the processes that share samples and attacks; None is one, or as many as torchrun has started. The figures
+            are those of one but for rounding.
         command: what a person typed, for the record.
-        say: called with a line as each part begins.
+        say: called with a line as each part begins, in the first process.
 
     Returns:
-        What `evaluation/figures.json` holds.
+        What `evaluation/figures.json` holds; nothing in the processes that do not lead.
 
     Raises:
         ImportError: where pyautoattack is not installed, or what the features need that were asked for.
@@ -75,50 +86,43 @@ def evaluate(
             do not fit; where there cannot be a GAN.
         DivergenceError: where the GAN's weights do not stay finite.
     """
-    began = time.monotonic()
+    began, crew = time.monotonic(), crew or Crew()
     data = assemble.target(run.config)
     inside, part = assemble.measured(run.config, data, run.shape, images)
     outside = families(inside, n=n_outside)
     known = (data.train,) if part == "validation" else (data.train, data.validation)
     classes = _classes(known)
     kind = generated.kind(features, channels=run.shape[0], labelled=len(classes) > 1)
-    device = assemble.device(run.config)
-    detector = networks.Hosted(copy.deepcopy(run.detector), device)
-    half = assemble.half(run.config)
     cache = run.folder / FOLDER / CACHE if cache is None else cache
-    classifier = None
-    if len(classes) > 1:
-        classifier = judge.classifier(known, classes, folder=cache, device=device, half=half, say=say)
+    required = gan or features is not None
+    task = _Task(run, data, inside, known, classes, n_samples, kind, required=required, cache=cache)
+    device = assemble.device(run.config)
+    # what is refused is refused before the attacks, which take minutes, and what the first process trains it trains
+    # before there are others, which would wait for it
+    judges = task.judges(device, say) if crew.leads else None
+    rival = peer.gan(run, data.train, n=n_samples, device=device, say=say) if gan and crew.leads else None
+    fabric = crew.launch(device) if crew.several else None
+    device, say = (device if fabric is None else fabric.device), (say if crew.leads else _silent)
+    judges = judges or task.judges(device, say)
+    detector = networks.Hosted(copy.deepcopy(run.detector), device)
     figures: dict[str, Any] = {
         "inside": {"n": len(inside), "part": part, "name": inside.name},
         "outside_of_training": [part.kind for part in run.config.outside],
     }
-    # before the attacks, which take minutes: what is refused is refused here
-    measured, pictures = _generation(
-        run,
-        data,
-        inside,
-        detector=detector,
-        classes=classes,
-        classifier=classifier,
-        n=n_samples,
-        kind=kind,
-        required=gan or features is not None,
-        gan=gan,
-        cache=cache,
-        say=say,
-    )
+    measured, pictures = task.generation(detector, judges, rival, fabric=fabric, leads=crew.leads, say=say)
     figures |= measured
     say(f"detection: {len(inside)} target images against {n_outside} of each of {', '.join(outside)}")
-    measure = _Measure(inside.tensor(), outside, [L2Ball(radius) for radius in radii], run, attack_steps)
+    balls = [L2Ball(radius) for radius in radii]
+    measure = partial(_detection, run, inside.tensor(), outside, balls=balls, steps=attack_steps, fabric=fabric)
     table = measure(detector, check_convergence=True)
     figures["detection"] = as_dicts(table.rows)
-    if classifier is not None:
+    if judges.classifier is not None:
         say("baseline: the classifier's energy score")
-        energy = networks.Hosted(baselines.energy_detector(classifier), device)
-        baseline = measure(energy, check_convergence=False)
-        figures["baseline"] = as_dicts(baseline.rows)
+        energy = networks.Hosted(baselines.energy_detector(judges.classifier), device)
+        figures["baseline"] = as_dicts(measure(energy, check_convergence=False).rows)
     figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
+    if not crew.leads:
+        return {}
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     for name, png in pictures.items():
@@ -150,82 +154,126 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         raise ValueError(f"{logits}: expected an evaluation's logits, got {error}") from None
 
 
-class _Measure:
-    """One protocol for every detector: the same images, budgets and seeds."""
+class _Judges(NamedTuple):
+    """What samples are measured by; where there are no features, why."""
 
-    def __init__(
-        self, inside: Tensor, outside: dict[str, Tensor], balls: Sequence[L2Ball], run: Run, steps: int
-    ) -> None:
-        self.inside, self.outside, self.balls, self.steps = inside, outside, balls, steps
-        self.seen = seen(run.config.outside) & set(outside)
+    classifier: Classifier | None
+    extractor: Extractor | None
+    missing: str
 
-    def __call__(self, detector: nn.Module, *, check_convergence: bool) -> OodTable:
-        return ood_table(
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What is evaluated, and on what."""
+
+    run: Run
+    data: assemble.Data
+    inside: Images
+    known: Sequence[Images]
+    classes: Sequence[str]
+    n: int
+    kind: str
+    _: KW_ONLY
+    required: bool
+    cache: Path
+
+    def judges(self, device: torch.device, say: Callable[[str], None]) -> _Judges:
+        """Return the classifier and the features, trained or read.
+
+        Raises:
+            ImportError, TooFewError: where there must be features and cannot be.
+        """
+        classifier, half = None, assemble.half(self.run.config)
+        if len(self.classes) > 1:
+            classifier = judge.classifier(
+                self.known, self.classes, folder=self.cache, device=device, half=half, say=say
+            )
+        train = self.data.train.tensor()
+        try:
+            extractor = generated.extractor(
+                self.kind, classifier=classifier, train=train, n_samples=self.n, n_real=len(self.inside)
+            )
+        except (ImportError, generated.TooFewError) as error:
+            if self.required:
+                raise
+            return _Judges(classifier, None, str(error))
+        return _Judges(classifier, extractor, "")
+
+    def generation(
+        self,
+        detector: networks.Hosted,
+        judges: _Judges,
+        rival: peer.Peer | None,
+        *,
+        fabric: "Fabric | None",
+        leads: bool,
+        say: Callable[[str], None],
+    ) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return the sections `generation` and `fidelity`, each where it can be measured, and the latter's pictures."""
+        figures: dict[str, Any] = {"fidelity_missing": judges.missing} if judges.missing else {}
+        if judges.classifier is None and judges.extractor is None:
+            return figures, {}
+        say(f"generation: {self.n} samples")
+        how = self.run.climbing()
+        made = sample(
             detector,
-            self.inside,
-            self.outside,
-            balls=self.balls,
-            seen=self.seen,
-            steps=self.steps,
-            check_convergence=check_convergence,
+            assemble.outside(self.run.config, self.run.shape, self.data),
+            seeds=range(_SEED, _SEED + self.n),
+            rejection=self.run.rejection(),
+            fabric=fabric,
+            **Climbing(**{**how, "chunk": 250}),
         )
-
-
-def _generation(
-    run: Run,
-    data: assemble.Data,
-    inside: Images,
-    *,
-    detector: networks.Hosted,
-    classes: Sequence[str],
-    classifier: Classifier | None,
-    n: int,
-    kind: str,
-    required: bool,
-    gan: bool,
-    cache: Path,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the sections `generation` and `fidelity`, each where it can be measured, and the latter's pictures."""
-    real, train = inside.tensor(), data.train.tensor()
-    figures: dict[str, Any] = {}
-    extractor, pictures = None, dict[str, bytes]()
-    try:
-        extractor = generated.extractor(kind, classifier=classifier, train=train, n_samples=n, n_real=len(real))
-    except (ImportError, generated.TooFewError) as error:
-        if required:
-            raise
-        figures["fidelity_missing"] = str(error)
-    if extractor is None and classifier is None:
-        return figures, pictures
-    rival = peer.gan(run, data.train, n=n, device=detector.device, say=say) if gan else None
-    say(f"generation: {n} samples")
-    how = run.climbing()
-    made = sample(
-        detector,
-        assemble.outside(run.config, run.shape, data),
-        seeds=range(_SEED, _SEED + n),
-        rejection=run.rejection(),
-        **Climbing(**{**how, "chunk": 250}),
-    )
-    if classifier is not None:
-        labels = judge.indices(inside, classes)
-        figures["generation"] = generated.recognition(classifier, made, real, train, labels=labels)
-        figures["generation"] |= {"classes": list(classes), "passes_per_sample": made.passes}
-        figures["generation"] |= {name: how[name] for name in ("steps", "step_size", "shrink", "rule")}
-        figures["generation"] |= {"tries": run.config.sampling.tries, "climbs": made.climbs}
-    if extractor is not None:
-        say(f"fidelity: on {extractor.name} features")
-        chosen = generated.some_of(real, 2 * n)
-        close, found = generated.closeness(made, chosen, train, extractor=extractor, peer=rival, cache=cache)
+        if not leads:
+            return figures, {}
+        real, train = self.inside.tensor(), self.data.train.tensor()
+        if judges.classifier is not None:
+            labels = judge.indices(self.inside, self.classes)
+            figures["generation"] = generated.recognition(judges.classifier, made, real, train, labels=labels)
+            figures["generation"] |= {"classes": list(self.classes), "passes_per_sample": made.passes}
+            figures["generation"] |= {name: how[name] for name in ("steps", "step_size", "shrink", "rule")}
+            figures["generation"] |= {"tries": self.run.config.sampling.tries, "climbs": made.climbs}
+        if judges.extractor is None:
+            return figures, {}
+        say(f"fidelity: on {judges.extractor.name} features")
+        chosen = generated.some_of(real, 2 * self.n)
+        close, found = generated.closeness(
+            made, chosen, train, extractor=judges.extractor, peer=rival, cache=self.cache
+        )
         of_samples = detection.logits(detector, made.images)
         shown = generated.pictures(made.images, found, train, logits=of_samples)
-        pictures = {name: png for name, (png, _) in shown.items()}
         captions = {f"{FOLDER}/{name}": caption for name, (_, caption) in shown.items()}
         if rival is not None:
             captions[f"{peer.FOLDER}/{peer.GRID}"] = rival.caption
         figures["fidelity"] = close | {"pictures": captions}
-    return figures, pictures
+        return figures, {name: png for name, (png, _) in shown.items()}
+
+
+def _detection(
+    run: Run,
+    inside: Tensor,
+    outside: dict[str, Tensor],
+    detector: nn.Module,
+    *,
+    balls: Sequence[L2Ball],
+    steps: int,
+    check_convergence: bool,
+    fabric: "Fabric | None",
+) -> OodTable:
+    """Return a detector's figures: one protocol for every one, the same images, budgets and seeds."""
+    return ood_table(
+        detector,
+        inside,
+        outside,
+        balls=balls,
+        seen=seen(run.config.outside) & set(outside),
+        steps=steps,
+        check_convergence=check_convergence,
+        fabric=fabric,
+    )
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def _classes(known: Sequence[Images]) -> list[str]:

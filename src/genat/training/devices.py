@@ -1,8 +1,9 @@
 """Where a training runs, unless a caller brings a Fabric of its own."""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+Result = TypeVar("Result")
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
 
 
@@ -76,6 +78,25 @@ def gathered(values: Tensor, fabric: "Fabric") -> Tensor:
     each = [torch.empty_like(values) for _ in range(fabric.world_size)]
     torch.distributed.all_gather(each, values)
     return torch.stack(each)
+
+
+def shared(work: Sequence[Callable[[], Result]], fabric: "Fabric | None") -> list[Result]:
+    """Return what each of several calls returns, in every process; each is made in one of them.
+
+    Args:
+        work: the calls, the same in all processes; what they return is sent between them as Python pickles it.
+        fabric: a launched Fabric; None makes all calls here.
+
+    Example:
+        >>> shared([lambda: 1, lambda: 2], None)
+        [1, 2]
+    """
+    if fabric is None or fabric.world_size == 1:
+        return [call() for call in work]
+    rank, count = fabric.global_rank, fabric.world_size
+    each: list[Any] = [None] * count
+    torch.distributed.all_gather_object(each, [call() for call in work[rank::count]])
+    return [each[i % count][i // count] for i in range(len(work))]
 
 
 def one_device(device: torch.device, *, precision: Precision = "32-true") -> "Fabric":
