@@ -29,6 +29,7 @@ from genat.studio.limits import FullError, Limits, Room
 from genat.studio.logic.opened import starts_of
 from genat.studio.problems import CLOSED, Problem, busy
 from genat.studio.telemetry import Telemetry
+from genat.studio.verdicts import Verdict, verdicts
 from genat.studio.worker import Watch, Worker
 
 Result = TypeVar("Result")
@@ -279,22 +280,16 @@ class Service:
 
 
 def _judged(logits: Tensor, calibration: Calibration | None, alpha: float | None) -> list[dict[str, Any]]:
-    """Return what is said of `(N,)` logits; nothing of one that is not finite, which `_finite` finds."""
-    rows: list[dict[str, Any]] = []
-    known = None if calibration is None else calibration.predict(logits.nan_to_num(), alpha=alpha)
-    for i, logit in enumerate(logits.tolist()):
-        row: dict[str, Any] = {"logit": logit, "ood_score": -logit, "p_value": None, "in_distribution": None}
-        if known is not None:
-            row |= {"p_value": known.p_value[i].item(), "in_distribution": bool(known.in_distribution[i])}
-        rows.append(row)
-    return rows
+    """Return what is said of `(N,)` logits, by the names of the answers."""
+    return [
+        {"logit": one.logit, "ood_score": -one.logit, "p_value": one.p_value, "in_distribution": one.inside}
+        for one in verdicts(logits, calibration, alpha=alpha)
+    ]
 
 
 def _finite(i: int, row: dict[str, Any]) -> Failed | None:
-    logit = row["logit"]
-    if abs(logit) < float("inf"):
-        return None
-    return Failed(error=f"expected a finite logit of 'images[{i}]', got {logit}")
+    refused = Verdict(row["logit"], None, None).refused(f"images[{i}]")
+    return Failed(error=refused) if refused else None
 
 
 def _threshold(calibration: Calibration, alpha: float | None) -> float:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from genat.detection import evidence
 from genat.sources import fit_image
 from genat.studio.logic import markup
 from genat.studio.logic.opened import Opened
+from genat.studio.verdicts import Verdict, verdicts
 
 MOST_FILES = 512
 INSIDE, OUTSIDE = "in distribution", "out of distribution"
@@ -163,23 +163,20 @@ def _read(opened: Opened, file: str | Path) -> Row:
 def _judged(opened: Opened, rows: list[Row], alpha: float | None) -> Iterator[Row]:
     run = opened.run
     images = [row.image for row in rows if row.image is not None]
-    logits: Iterator[float] = iter(())
+    found: Iterator[Verdict] = iter(())
     if images:
         pixels = torch.stack(images).to(next(run.detector.parameters()).device).float() / 255
-        logits = iter(detection.logits(run.detector, pixels).cpu().tolist())
+        found = iter(verdicts(detection.logits(run.detector, pixels).cpu(), run.calibration, alpha=alpha))
     for row in rows:
         if row.image is None:
             yield row
             continue
-        logit = next(logits)
-        if not math.isfinite(logit):
-            yield Row(row.file, error=f"expected a finite logit of {row.file!r}, got {logit}")
-            continue
-        p, inside = None, None
-        if run.calibration is not None:
-            found = run.calibration.predict(torch.tensor([logit], dtype=torch.float64), alpha=alpha)
-            p, inside = found.p_value[0].item(), bool(found.in_distribution[0])
-        yield Row(row.file, -logit, p, inside, row.notes, image=row.image)
+        one = next(found)
+        refused = one.refused(row.file)
+        if refused:
+            yield Row(row.file, error=refused)
+        else:
+            yield Row(row.file, -one.logit, one.p_value, one.inside, row.notes, image=row.image)
 
 
 def _plain(name: str) -> str:
