@@ -9,7 +9,6 @@ from typing import TypedDict
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from genat.baselines.gan import passes_each
 from genat.networks.layers import image_shape
@@ -278,5 +277,9 @@ class _Spectral(nn.Module):
             if self.training:
                 self.left.copy_(left)
         norm = (left @ matrix @ right).clamp_min(torch.finfo(weight.dtype).tiny)  # a member at rest has weights of 0
-        outputs: Tensor = functional_call(self.layer, {"weight": weight / norm}, (x,))
-        return outputs
+        layer, bias = self.layer, self.layer.bias
+        product = F.linear(x, weight) if isinstance(layer, nn.Linear) else layer._conv_forward(x, weight, None)
+        product = product / norm  # rather than the weights, of which there are more
+        if bias is None:
+            return product
+        return product + bias.to(product.dtype).view(-1, *[1] * (product.ndim - 2))

@@ -111,11 +111,11 @@ class Together(nn.Module):
             return through(self._layers, state, shares)
         if self.at_once is None or self.at_once >= self.members:
             return self._run(state, shares)
-        parts = []
-        for rows in torch.split(torch.arange(self.members), self.at_once):
-            some = slice(int(rows[0]), int(rows[-1]) + 1)
-            part = {name: value[some] for name, value in state.items()}
-            parts.append(checkpoint(self._run, part, shares[some], use_reentrant=False))
+        some = {name: torch.split(value, self.at_once) for name, value in state.items()}
+        parts = [
+            checkpoint(self._run, {name: values[i] for name, values in some.items()}, rows, use_reentrant=False)
+            for i, rows in enumerate(torch.split(shares, self.at_once))
+        ]
         return torch.cat(parts)
 
     def _run(self, state: dict[str, Tensor], shares: Tensor) -> Tensor:
@@ -125,7 +125,8 @@ class Together(nn.Module):
             return functional_call(self._template[0], weights, (rows,))
 
         if shares.device.type == "cpu" or len(shares) == 1:  # there vmap takes up to ten times as long
-            each = [one({name: value[i] for name, value in state.items()}, rows) for i, rows in enumerate(shares)]
+            alone = {name: _members(value) for name, value in state.items()}
+            each = [one({name: values[i] for name, values in alone.items()}, rows) for i, rows in enumerate(shares)]
             return torch.stack(each)
         outputs: Tensor = torch.vmap(one, randomness="different")(state, shares)
         return outputs
@@ -145,6 +146,13 @@ class Together(nn.Module):
     def _check(self, index: int) -> None:
         if not 0 <= index < self.members:
             raise IndexError(f"expected a member from 0 to {self.members - 1}, got {index}")
+
+
+def _members(stacked: Tensor) -> Sequence[Tensor]:
+    """Return each member's part, of which the gradient is no larger: that of an index is as large as all of them."""
+    if not stacked.requires_grad:
+        return list(stacked)
+    return (stacked.squeeze(0),) if len(stacked) == 1 else stacked.unbind()
 
 
 def _laid_out(stacked: Tensor, one: Tensor) -> Tensor:
