@@ -28,7 +28,7 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     "emoji-faces": (
         "network_options={channels: [32, 64, 128], hidden: [64], mean: 0.7, std: 0.35}",
         f"outside={_EMOJI_OUTSIDE}",
-        "iterations=2400",
+        "iterations=6000",
         "batch_size=32",
         "sampling.starts=photographs",
     ),
