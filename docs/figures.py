@@ -43,14 +43,14 @@ IMAGES = sorted(path for path in (ROOT / "results" / "images").glob("*") if path
 def main() -> None:
     blocks = {"demo": evaluation_block(read(DEMO)), "configuration": configuration_block()}
     blocks |= {"step": step_block(), "together": together_block(), "plan": plan_block()}
-    blocks |= {"processes": processes_block()}
+    blocks |= {"processes": processes_block(), "passes": passes_block()}
     blocks |= theory_blocks() | simulation_blocks() | stability_blocks() | table_blocks()
     blocks |= {f"ood-{folder.name}": ood_block(read(sorted(folder.glob("seed-*.json")))) for folder in OOD}
     blocks |= {
         f"robustness-{folder.name}": robustness_block(read(sorted(folder.glob("seed-*.json")))) for folder in COMMITTEES
     }
     blocks |= {f"images-{folder.name}": evaluation_block(read(sorted(folder.glob("seed-*.json")))) for folder in IMAGES}
-    blocks["results"] = results_block()
+    blocks |= {"results": results_block(""), "front": results_block("docs/")}
     blocks["records"] = records_block()
     stale = [
         path
@@ -331,6 +331,24 @@ def processes_block() -> str:
     return markdown(columns, rows) + "\n\n" + made(results["made"])
 
 
+def passes_block() -> str:
+    """Return the table of what two recipes come to after their passes."""
+    results = json.loads((BENCHMARKS / "passes.json").read_text(encoding="utf-8"))
+    columns = {
+        "passes": ("passes", ",.0f"),
+        "kernel distance": ("kernel_distance", ".1f"),
+        "Fréchet distance": ("frechet_distance", ".1f"),
+        "recognised": ("recognised", ".3f"),
+        "AUROC": ("auroc", ".4f"),
+        f"under attack, L2 {results['radius']:g}": ("worst_case_auroc", ".4f"),
+    }
+    rows = []
+    for recipe in dict.fromkeys(row["recipe"] for row in results["rows"]):
+        found = [row for row in results["rows"] if row["recipe"] == recipe]
+        rows.append([recipe, *(spread([row[name] for row in found], form) for name, form in columns.values())])
+    return markdown(["recipe", *columns], rows) + "\n\n" + made(results["made"], seeds=len(found))
+
+
 def ratio_words(found: dict[str, float]) -> str:
     return f"{found['ratio']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]"
 
@@ -411,12 +429,16 @@ def table_blocks() -> dict[str, str]:
     return blocks
 
 
-def results_block() -> str:
-    """Return the figures that a reader looks for first, each beside what it should be compared with."""
+def results_block(place: str) -> str:
+    """Return the figures that a reader looks for first, each beside what it should be compared with.
+
+    Args:
+        place: of the pages that it links to.
+    """
     rows = []
     for folder in IMAGES:
         found = read(sorted(folder.glob("seed-*.json")))
-        first, name = found[0]["fidelity"], f"[images](images.md): {folder.name}"
+        first, name = found[0]["fidelity"], f"[images]({place}images.md): {folder.name}"
         distance = first["distances"][0]
         of = {"samples": "samples", "starts": "starts", "floor": "real images"}
         values = {
@@ -433,19 +455,19 @@ def results_block() -> str:
         scores = {row[0]: row[2] for row in table.rows}
         best = max((name for name in scores if name != "genat"), key=lambda name: float(scores[name]))
         measure = f"{table.columns[2]}, mean over unseen families"
-        rows.append([f"[detection](ood.md): {folder.name}", measure, scores["genat"], f"{best} {scores[best]}"])
+        rows.append([f"[detection]({place}ood.md): {folder.name}", measure, scores["genat"], f"{best} {scores[best]}"])
     for folder in COMMITTEES:
         table = robustness.systems_table(read(sorted(folder.glob("seed-*.json")))[0])
         at = list(table.columns).index("error under attack")
         errors = {row[0]: row[at] for row in table.rows}
         others = sorted((float(error), name) for name, error in errors.items() if name != "committee")
         beside = f"{others[0][1]} {errors[others[0][1]]}" if others else ""
-        name = f"[committee](committee.md): {folder.name}"
+        name = f"[committee]({place}committee.md): {folder.name}"
         rows.append([name, "error under attack", errors["committee"], beside])
     study = json.loads(STABILITY.read_text(encoding="utf-8"))["rows"]
     failed = {row["method"]: f"{row['failures']} of {row['runs']}" for row in study if row["by"] == "all"}
     beside = ", ".join(f"{name} {count}" for name, count in failed.items() if name != "gat")
-    rows.append(["[stability](stability.md): fashion-mnist", "failed trainings", failed["gat"], beside])
+    rows.append([f"[stability]({place}stability.md): fashion-mnist", "failed trainings", failed["gat"], beside])
     return markdown(["", "what", "genat", "beside"], rows)
 
 
