@@ -13,6 +13,7 @@ import shlex
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ import torch
 
 import genat
 from genat import assemble, config, generation, runs
-from genat.baselines import Classifier
 from genat.config import Config
 from genat.evaluation import fidelity, judge, peer
 from genat.evaluation.families import families
@@ -43,17 +43,11 @@ def settings(recipe: str, *, passes: int, seed: int, keys: Sequence[str] = ()) -
     return made.model_copy(update={"iterations": round(passes / made.batch_size / each)})
 
 
-def trained(made: Config, folder: Path) -> Run:
-    """Return a run, trained to its end: read, resumed or begun."""
-    if not (folder / runs.CONFIG).exists():
-        return runs.train(made, folder, say=print)[0]
-    run = runs.load(folder)
-    return run if run.calibration is not None else runs.train(made, folder, resume=True, say=print)[0]
-
-
-def measured(run: Run, classifier: Classifier, *, images: int) -> dict[str, float]:
+def measured(run: Run, *, images: int) -> dict[str, float]:
     """Return what a run spent, how far its climbs are from test images, and its AUROC, clean and under attack."""
-    data = assemble.target(run.config)
+    data, cpu, half = assemble.target(run.config), torch.device("cpu"), assemble.half(run.config)
+    known = (data.train, data.validation)
+    classifier = judge.classifier(known, data.train.classes, folder=RUNS, device=cpu, half=half, say=print)
     inside, _ = assemble.measured(run.config, data, run.shape)
     starts = assemble.outside(run.config, run.shape, data)
     made = generation.sample(run.detector, starts, seeds=range(images), **run.climbing())
@@ -90,13 +84,9 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for recipe, budget in budgets.items():
             made = settings(recipe, passes=budget, seed=seed, keys=arguments.keys)
-            run = trained(made, RUNS / recipe / f"seed-{seed}")
-            data = assemble.target(run.config)
-            known = (data.train, data.validation)
-            classifier = judge.classifier(
-                known, data.train.classes, folder=RUNS, device=torch.device("cpu"), half=assemble.half(made), say=print
-            )
-            rows.append({"recipe": recipe, "seed": seed} | measured(run, classifier, images=arguments.images))
+            folder = RUNS / recipe / f"seed-{seed}"
+            run = runs.trained(made, folder, by=partial(runs.train, say=print), say=print)
+            rows.append({"recipe": recipe, "seed": seed} | measured(run, images=arguments.images))
             print(json.dumps(rows[-1]), flush=True)
     table = {"preset": PRESET, "images": arguments.images, "radius": _RADIUS, "outside": _OUTSIDE, "rows": rows}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """What a GAN of images is made of: DCGAN's generator and numbers, and spectral normalisation of a detector."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from genat.baselines.gan import passes_each
 from genat.networks.layers import image_shape
+from genat.training.seeding import seeded_layers
 
 _SMALLEST, _DOUBLINGS = 4, 4  # the side that is projected to is 4 to 7; sides end at 64 to 112
 _DEVIATION = 0.02  # of DCGAN's initial weights
@@ -124,7 +124,7 @@ def image_generator(shape: Sequence[int], *, latent: int = 100, width: int = 24,
         if value < 1:
             raise ValueError(f"expected {name} to be at least 1, got {value}")
     channels = 8 * width
-    with _drawn(seed):
+    with seeded_layers(seed, torch.device("cpu")):
         layers = [*_projection(latent, (channels, side, side))]
         for _ in range(doublings - 1):
             layers += _doubling(channels, channels // 2)
@@ -180,7 +180,7 @@ def mirrored_generator(
         raise ValueError(f"expected channels, and sides that are multiples of 2 to their number, got {tuple(shape)}")
     if min([latent, *channels, *flat, *hidden]) < 1:
         raise ValueError(f"expected latent and widths >= 1, got {latent}, {channels}, {flat} and {hidden}")
-    with _drawn(seed):
+    with seeded_layers(seed, torch.device("cpu")):
         layers: list[nn.Module] = []
         for width in reversed(hidden):
             layers += [nn.Linear(latent, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
@@ -192,15 +192,6 @@ def mirrored_generator(
         for inputs, made in zip(channels[:0:-1], channels[-2::-1], strict=True):
             layers += _doubling(inputs, made)
         return _generator([*layers, nn.ConvTranspose2d(channels[0], outputs, 4, stride=2, padding=1)])
-
-
-@contextmanager
-def _drawn(seed: int) -> Iterator[None]:
-    """Draw weights from a seed and put the global random state back."""
-    with torch.random.fork_rng(devices=[]):
-        # the CPU's generator alone: torch.manual_seed would reseed the accelerators, which are not forked here
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _projection(inputs: int, shape: tuple[int, int, int]) -> list[nn.Module]:

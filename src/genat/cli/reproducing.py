@@ -13,7 +13,6 @@ from genat.cli.training import configured, watched
 
 if TYPE_CHECKING:
     from genat.config import Config
-    from genat.runs import Run
 
 _SMALL, _RADII = 64, (1.0, 7.0)  # the longest side of small images; the L2 radius for those and for larger ones
 
@@ -72,11 +71,12 @@ def reproduce(
     if study is Study.GAT2020:
         _gat2020(configured(preset or "committee-mnist", keys), run, scale=scale, as_json=as_json)
         return
+    from genat import runs
     from genat.balls import L2Ball
     from genat.evaluation.benchmark import SCALES, benchmark
 
     settings = configured(preset or "cifar10-ood", keys)
-    trained = _trained(settings, run or Path("runs") / settings.name)
+    trained = runs.trained(settings, run or Path("runs") / settings.name, by=watched, say=say)
     radius = _RADII[max(trained.shape[1:]) > _SMALL]
     figures = benchmark(
         trained,
@@ -91,29 +91,12 @@ def reproduce(
 
 
 def _gat2020(settings: "Config", run: Path | None, *, scale: Scale, as_json: bool) -> None:
+    from genat import runs
     from genat.evaluation.published import SCALES, gat2020
     from genat.report.robustness import published_table
 
     if not settings.committee or settings.ball.radius is None:
         raise ValueError(f"gat2020: expected a preset of a committee in a ball, got {settings.name}")
-    trained = _trained(settings, run or Path("runs") / settings.name)
+    trained = runs.trained(settings, run or Path("runs") / settings.name, by=watched, say=say)
     figures = gat2020(trained, scale=SCALES[scale], command=command_line(), say=say)
     show(trained, figures, lambda found: print_table(published_table(found)), as_json=as_json)
-
-
-def _trained(settings: "Config", folder: Path) -> "Run":
-    """Return the run of a folder, trained, gone on with or read, whichever is left to do."""
-    from genat import checkpoints, config, runs
-
-    if (folder / runs.CONFIG).exists():
-        found = config.load(folder / runs.CONFIG)
-        if found != settings:
-            raise ValueError(
-                f"{folder}: expected a run of {settings.name} as configured, got one of another configuration"
-            )
-        if checkpoints.any_in(folder / runs.CHECKPOINTS):
-            run = runs.load(folder, say=say)
-            if run.calibration is not None:
-                return run
-        return watched(settings, folder, resume=True)[0]
-    return watched(settings, folder, resume=False)[0]

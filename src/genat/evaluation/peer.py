@@ -158,13 +158,12 @@ def _pair(run: Run, budget: int) -> tuple[nn.Module, nn.Module, Dcgan]:
             for name in ("channels", "flat", "hidden")
         }
         generator = mirrored_generator(run.shape, **layers, latent=latent, seed=seed)
-    elif any(isinstance(layer, nn.Conv2d) for layer in discriminator.modules()):
-        width = _nearest(lambda width: image_generator(run.shape, latent=latent, width=width, seed=seed), size)
-        generator = image_generator(run.shape, latent=latent, width=width, seed=seed)
-        settings = replace(settings, width=width)
     else:
-        width = _nearest(lambda width: networks.small_convnet(run.shape, width=width), size)
-        discriminator = networks.build("small_convnet", run.shape, {"width": width}, seed=seed)
+        if any(isinstance(layer, nn.Conv2d) for layer in discriminator.modules()):
+            width = _nearest(lambda width: image_generator(run.shape, latent=latent, width=width, seed=seed), size)
+        else:
+            width = _nearest(lambda width: networks.small_convnet(run.shape, width=width), size)
+            discriminator = networks.build("small_convnet", run.shape, {"width": width}, seed=seed)
         generator = image_generator(run.shape, latent=latent, width=width, seed=seed)
         settings = replace(settings, width=width)
     if budget < settings.each:

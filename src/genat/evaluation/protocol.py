@@ -120,9 +120,9 @@ def evaluate(
         say("baseline: the classifier's energy score")
         energy = networks.Hosted(baselines.energy_detector(judges.classifier), device)
         figures["baseline"] = as_dicts(measure(energy, check_convergence=False).rows)
-    figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
     if not crew.leads:
         return {}
+    figures["made"] = provenance(command) | {"seconds": round(time.monotonic() - began, 1)}
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     for name, png in pictures.items():

@@ -5,7 +5,7 @@
 """
 
 from genat.runs.reading import CALIBRATION, CHECKPOINTS, CONFIG, HELD_OUT, Run, load
-from genat.runs.training import train
+from genat.runs.training import train, trained
 from genat.training.recording import INCIDENTS, METRICS, incidents, metrics
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load",
     "metrics",
     "train",
+    "trained",
 ]

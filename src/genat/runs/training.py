@@ -113,6 +113,38 @@ def train(
         return load(folder), fitted
 
 
+def trained(
+    settings: Config,
+    folder: str | Path,
+    *,
+    by: Callable[..., tuple[Run, Fitted]] = train,
+    say: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Return the run of a folder, trained, gone on with or read, whichever is left to do.
+
+    Args:
+        settings: the configuration.
+        folder: of the run.
+        by: trains where something is left to do: called with the configuration, the folder and `resume`.
+        say: called with a line for each checkpoint that cannot be read and is passed over.
+
+    Raises:
+        ValueError: where the folder is of another configuration, or as `load` and `by` raise it.
+    """
+    folder = Path(folder)
+    begun = (folder / CONFIG).exists()
+    if begun:
+        if config.load(folder / CONFIG) != settings:
+            raise ValueError(
+                f"{folder}: expected a run of {settings.name} as configured, got one of another configuration"
+            )
+        if checkpoints.any_in(folder / CHECKPOINTS):
+            run = load(folder, say=say)
+            if run.calibration is not None:
+                return run
+    return by(settings, folder, resume=begun)[0]
+
+
 def _follow(
     settings: Config, folder: Path, crew: Crew, *, resume: bool, stop: Callable[[], bool] | None
 ) -> tuple[Run, Fitted]:
